@@ -1,0 +1,2 @@
+//! Batched SIP load tool.
+fn main() {}
