@@ -1,0 +1,293 @@
+//! The catalogue: one row per metric, with all that is known about it.
+//!
+//! A new metric is a row here and, where it counts facts, an arm in `observe`. The exposition walks
+//! the rows, so a metric cannot be documented and missing, or there and undocumented.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Telemetry;
+use crate::exposition::Series;
+use crate::live::State;
+use crate::measure::Measure;
+
+/// Reads the series of a row.
+pub type Read = fn(&Telemetry, &mut Series<'_>) -> std::fmt::Result;
+
+/// What a metric is.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    /// Only grows.
+    Counter(Read),
+    /// Goes both ways.
+    Gauge(Read),
+    /// A histogram in seconds.
+    Histogram(Measure),
+}
+
+/// One metric.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// The full name, as Prometheus shows it.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Its kind and where its value is read.
+    pub kind: Kind,
+    /// Its labels; each has a bounded set of values.
+    pub labels: &'static [&'static str],
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    read: Read,
+) -> Row {
+    Row { name, help, kind: Kind::Counter(read), labels }
+}
+
+const fn gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+    read: Read,
+) -> Row {
+    Row { name, help, kind: Kind::Gauge(read), labels }
+}
+
+const fn histogram(name: &'static str, measure: Measure, help: &'static str) -> Row {
+    Row { name, help, kind: Kind::Histogram(measure), labels: &[] }
+}
+
+/// Every metric of cooee.
+pub const ROWS: &[Row] = &[
+    gauge("cooee_build_info", &["version", "node"], "Always 1; says what runs", |t, series| {
+        series.put(&[&t.identity.version, &t.identity.node], 1)
+    }),
+    gauge("cooee_start_time_seconds", &[], "Unix time of the start", |t, series| {
+        series.put(&[], u64::try_from(t.started.wall / 1_000_000_000).unwrap_or_default())
+    }),
+    // Calls.
+    gauge("cooee_sessions", &["state", "role"], "Calls that are up", sessions),
+    counter("cooee_calls_offered_total", &["trunk"], "Calls offered by a trunk", |t, series| {
+        by_name(series, &t.observer().offered)
+    }),
+    counter("cooee_call_attempts_total", &["trunk"], "INVITEs sent to a trunk", |t, series| {
+        by_name(series, &t.observer().attempts)
+    }),
+    counter("cooee_calls_total", &["route", "outcome", "end_party"], "Calls that ended", calls),
+    counter(
+        "cooee_answer_source_total",
+        &["source"],
+        "Calls that ended, by how the agent's answer is known",
+        |t, series| t.observer().sources.iter().try_for_each(|(k, v)| series.put(&[k], *v)),
+    ),
+    counter(
+        "cooee_callerid_rewrites_total",
+        &["rule"],
+        "Numbers presented, by the rule that chose them",
+        |t, series| t.observer().rules.iter().try_for_each(|(k, v)| series.put(&[k], *v)),
+    ),
+    counter(
+        "cooee_rejected_total",
+        &["why"],
+        "Requests refused, or datagrams dropped, before they became a call",
+        |t, series| t.rejected.each().try_for_each(|(why, count)| series.put(&[why], count)),
+    ),
+    counter(
+        "cooee_untracked_calls_total",
+        &[],
+        "Calls that the live table had no room for",
+        |t, series| series.put(&[], t.live.untracked()),
+    ),
+    histogram("cooee_setup_seconds", Measure::Setup, "INVITE to the platform's answer"),
+    histogram("cooee_queue_seconds", Measure::Queue, "INVITE to the agent's answer"),
+    histogram("cooee_connect_seconds", Measure::Connect, "The agent's answer to the end"),
+    histogram("cooee_talk_seconds", Measure::Talk, "Connect time without the time on hold"),
+    // Signalling.
+    counter(
+        "cooee_sip_messages_total",
+        &["dir", "method", "class"],
+        "SIP messages, retransmissions among them",
+        |t, series| t.engine.messages.each().try_for_each(|(d, m, c, n)| series.put(&[d, m, c], n)),
+    ),
+    counter("cooee_sip_retransmits_total", &[], "SIP messages that we sent again", |t, series| {
+        one(series, &t.engine.retransmits)
+    }),
+    counter("cooee_sip_parse_errors_total", &[], "Messages that are no SIP", |t, series| {
+        one(series, &t.engine.parse_errors)
+    }),
+    counter(
+        "cooee_sip_send_errors_total",
+        &[],
+        "SIP sends that the kernel refused",
+        |t, series| one(series, &t.engine.send_errors),
+    ),
+    counter(
+        "cooee_engine_queue_full_total",
+        &[],
+        "Inputs lost because the engine's queue was full",
+        |t, series| one(series, &t.engine.queue_full),
+    ),
+    gauge("cooee_engine_calls", &[], "Calls that the switch holds", |t, series| {
+        one(series, &t.engine.calls_now)
+    }),
+    gauge("cooee_leases", &[], "RTP port pairs on lease or in quarantine", |t, series| {
+        one(series, &t.engine.leases_now)
+    }),
+    histogram(
+        "cooee_sip_invite_forward_seconds",
+        Measure::InviteForward,
+        "INVITE read on A to INVITE handed out on B",
+    ),
+    histogram(
+        "cooee_sip_response_forward_seconds",
+        Measure::ResponseForward,
+        "Response read on B to its counterpart handed out on A",
+    ),
+    histogram(
+        "cooee_sip_bye_forward_seconds",
+        Measure::ByeForward,
+        "BYE read on one leg to BYE handed out on the other",
+    ),
+    histogram("cooee_sip_100_seconds", Measure::Sip100, "INVITE read to our 100 handed out"),
+    // Media.
+    counter("cooee_rtp_packets_total", &["result"], "RTP packets received, by their fate", rtp),
+    counter("cooee_rtcp_packets_total", &[], "RTCP packets relayed", |t, series| {
+        one(series, &t.media.rtcp)
+    }),
+    counter(
+        "cooee_rtp_lost_total",
+        &["leg"],
+        "RTP packets missing from a leg, counted when the relay ends",
+        |t, series| {
+            let lost = t.observer().rtp_lost;
+            ["A", "B"].into_iter().zip(lost).try_for_each(|(leg, n)| series.put(&[leg], n))
+        },
+    ),
+    counter(
+        "cooee_one_way_sessions_total",
+        &[],
+        "Answered calls with RTP from one side only",
+        |t, series| series.put(&[], t.observer().one_way),
+    ),
+    counter(
+        "cooee_zero_packet_streams_total",
+        &[],
+        "Sides of answered calls that sent no RTP",
+        |t, series| series.put(&[], t.observer().zero_packet),
+    ),
+    counter(
+        "cooee_media_timeouts_total",
+        &[],
+        "Calls ended because no RTP came from either side",
+        |t, series| one(series, &t.engine.media_timeouts),
+    ),
+    histogram(
+        "cooee_rtp_forward_seconds",
+        Measure::RtpForward,
+        "RTP packet received by the kernel to its send returning",
+    ),
+    // Journal and store.
+    counter("cooee_journal_records_total", &[], "Journal records appended", |t, series| {
+        one(series, &t.journal.appended)
+    }),
+    counter("cooee_journal_bytes_total", &[], "Journal bytes appended", |t, series| {
+        one(series, &t.journal.appended_bytes)
+    }),
+    counter("cooee_journal_lost_total", &[], "Journal records that found no room", |t, series| {
+        one(series, &t.journal.lost)
+    }),
+    counter(
+        "cooee_journal_spool_errors_total",
+        &[],
+        "Failed writes or syncs of a journal segment",
+        |t, series| one(series, &t.journal.spool_errors),
+    ),
+    gauge(
+        "cooee_journal_spool_lag_bytes",
+        &[],
+        "Bytes of the journal's head not yet in a segment",
+        |t, series| one(series, &t.journal.spool_lag_bytes_now),
+    ),
+    histogram(
+        "cooee_journal_append_seconds",
+        Measure::JournalAppend,
+        "One append of a batch to the journal",
+    ),
+    counter("cooee_store_cdrs_total", &[], "CDRs written to the database", |t, series| {
+        one(series, &t.store.cdrs)
+    }),
+    counter("cooee_store_errors_total", &[], "Failed commits to the database", |t, series| {
+        one(series, &t.store.errors)
+    }),
+    gauge(
+        "cooee_store_lag_records",
+        &[],
+        "Journal records that the database has not seen yet",
+        |t, series| one(series, &t.store.lag_records_now),
+    ),
+    // The admin API.
+    counter("cooee_admin_answers_total", &["class"], "Answers of the admin API", |t, series| {
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        classes
+            .into_iter()
+            .zip(&t.admin.answers)
+            .try_for_each(|(class, cell)| series.put(&[class], cell.load(Ordering::Relaxed)))
+    }),
+    counter(
+        "cooee_admin_stalled_total",
+        &[],
+        "Admin connections closed because the client stalled",
+        |t, series| one(series, &t.admin.stalled),
+    ),
+];
+
+fn one(series: &mut Series<'_>, cell: &AtomicU64) -> std::fmt::Result {
+    series.put(&[], cell.load(Ordering::Relaxed))
+}
+
+fn by_name(series: &mut Series<'_>, counts: &crate::observe::ByName) -> std::fmt::Result {
+    counts.iter().try_for_each(|(name, count)| series.put(&[name], *count))
+}
+
+fn calls(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
+    for (route, ends) in &t.observer().ended {
+        for ((outcome, party), count) in ends {
+            series.put(&[route, outcome, party], *count)?;
+        }
+    }
+    Ok(())
+}
+
+fn sessions(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
+    const ROLES: [&str; 3] = ["agent-leg", "customer-leg", "none"];
+    let mut counts = [[0_u64; ROLES.len()]; State::UP.len()];
+    t.live.each_state(|state, role| {
+        let role = ROLES.iter().position(|r| *r == role).unwrap_or(ROLES.len() - 1);
+        let row = counts.get_mut(state as usize);
+        if let Some(count) = row.and_then(|roles| roles.get_mut(role)) {
+            *count += 1;
+        }
+    });
+    for (state, roles) in State::UP.into_iter().zip(counts) {
+        for (role, count) in ROLES.into_iter().zip(roles) {
+            series.put(&[state.name(), role], count)?;
+        }
+    }
+    Ok(())
+}
+
+fn rtp(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
+    let media = &t.media;
+    for (result, cell) in [
+        ("forwarded", &media.forwarded),
+        ("foreign", &media.foreign),
+        ("malformed", &media.malformed),
+        ("no_peer", &media.no_peer),
+        ("send_error", &media.send_errors),
+    ] {
+        series.put(&[result], cell.load(Ordering::Relaxed))?;
+    }
+    Ok(())
+}

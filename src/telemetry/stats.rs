@@ -1,0 +1,186 @@
+//! Plain atomics that the planes of the node fill; the catalogue reads them, relaxed.
+//!
+//! A counter may be grown with `fetch_add` or, where its owner keeps the total elsewhere, `store`d.
+//! Fields ending in `_now` are gauges.
+
+use std::array;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cooee_model::fact::Refusal;
+
+/// Methods counted under their own name (RFC 3261 and its extensions); the rest is `other`.
+pub const METHODS: [&str; 15] = [
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "OPTIONS",
+    "REGISTER",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "REFER",
+    "NOTIFY",
+    "SUBSCRIBE",
+    "MESSAGE",
+    "PUBLISH",
+    "other",
+];
+
+/// Classes of message: a request, or the class of a response's status.
+pub const CLASSES: [&str; 7] = ["request", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
+
+/// Which way a message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Read from a peer.
+    In,
+    /// Handed to the kernel.
+    Out,
+}
+
+impl Direction {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::In, Self::Out];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// SIP messages by direction, method and class.
+#[derive(Debug)]
+pub struct SipMessages([[[AtomicU64; CLASSES.len()]; METHODS.len()]; 2]);
+
+impl Default for SipMessages {
+    fn default() -> Self {
+        Self(array::from_fn(|_| array::from_fn(|_| array::from_fn(|_| AtomicU64::new(0)))))
+    }
+}
+
+impl SipMessages {
+    /// Counts one message. `method` is the request's, or the CSeq's of a response; `code` is the
+    /// status of a response, 0 for a request.
+    pub fn count(&self, direction: Direction, method: &str, code: u16) {
+        let method = METHODS.iter().position(|m| *m == method).unwrap_or(METHODS.len() - 1);
+        let cell = self.0.get(direction as usize).and_then(|methods| methods.get(method));
+        if let Some(cell) = cell.and_then(|classes| classes.get(usize::from(code / 100))) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Every cell: direction, method, class, count.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str, u64)> {
+        Direction::ALL.into_iter().zip(&self.0).flat_map(|(direction, methods)| {
+            METHODS.into_iter().zip(methods).flat_map(move |(method, classes)| {
+                CLASSES.into_iter().zip(classes).map(move |(class, cell)| {
+                    (direction.name(), method, class, cell.load(Ordering::Relaxed))
+                })
+            })
+        })
+    }
+}
+
+/// What the engine counts.
+#[derive(Debug, Default)]
+pub struct EngineStats {
+    /// SIP messages in and out, retransmissions among them.
+    pub messages: SipMessages,
+    /// Requests and responses that we sent again.
+    pub retransmits: AtomicU64,
+    /// Datagrams and stream messages that are no SIP.
+    pub parse_errors: AtomicU64,
+    /// Sends that the kernel refused.
+    pub send_errors: AtomicU64,
+    /// Inputs lost because the engine's queue was full.
+    pub queue_full: AtomicU64,
+    /// Calls ended because no RTP came from either side for the media time-out.
+    pub media_timeouts: AtomicU64,
+    /// Calls that the switch holds.
+    pub calls_now: AtomicU64,
+    /// RTP port pairs on lease or in quarantine.
+    pub leases_now: AtomicU64,
+}
+
+/// What the RTP plane counts.
+#[derive(Debug, Default)]
+pub struct MediaStats {
+    /// RTP packets handed to the kernel towards the other leg.
+    pub forwarded: AtomicU64,
+    /// RTP packets from a source that is not believed.
+    pub foreign: AtomicU64,
+    /// Packets that are no RTP.
+    pub malformed: AtomicU64,
+    /// RTP packets whose receiver is not known yet.
+    pub no_peer: AtomicU64,
+    /// RTP packets that the kernel would not send.
+    pub send_errors: AtomicU64,
+    /// RTCP packets relayed.
+    pub rtcp: AtomicU64,
+}
+
+/// What the journal counts.
+#[derive(Debug, Default)]
+pub struct JournalStats {
+    /// Records appended.
+    pub appended: AtomicU64,
+    /// Bytes appended.
+    pub appended_bytes: AtomicU64,
+    /// Records that found no room: the messages went without them.
+    pub lost: AtomicU64,
+    /// Failed writes or syncs of a segment.
+    pub spool_errors: AtomicU64,
+    /// Bytes of the head not yet safe in a segment.
+    pub spool_lag_bytes_now: AtomicU64,
+}
+
+/// What the store's feed counts.
+#[derive(Debug, Default)]
+pub struct StoreStats {
+    /// CDRs written.
+    pub cdrs: AtomicU64,
+    /// Failed commits.
+    pub errors: AtomicU64,
+    /// Journal records that the database has not seen yet.
+    pub lag_records_now: AtomicU64,
+}
+
+/// What the admin API counts.
+#[derive(Debug, Default)]
+pub struct AdminStats {
+    /// Answers by class of status, from 1xx.
+    pub answers: [AtomicU64; 5],
+    /// Connections closed because the client did nothing for too long.
+    pub stalled: AtomicU64,
+}
+
+impl AdminStats {
+    /// Counts one answer by its status.
+    pub fn answered(&self, status: u16) {
+        if let Some(cell) = self.answers.get(usize::from(status / 100).wrapping_sub(1)) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Refusals by reason.
+#[derive(Debug, Default)]
+pub struct RejectedStats([AtomicU64; Refusal::ALL.len()]);
+
+impl RejectedStats {
+    pub(crate) fn count(&self, why: Refusal) {
+        let place = Refusal::ALL.iter().position(|refusal| *refusal == why);
+        if let Some(cell) = place.and_then(|place| self.0.get(place)) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let cells = self.0.iter().map(|cell| cell.load(Ordering::Relaxed));
+        Refusal::ALL.into_iter().map(Refusal::name).zip(cells)
+    }
+}
