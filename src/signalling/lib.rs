@@ -6,3 +6,4 @@
 //! message`.
 
 pub mod message;
+pub mod transaction;

@@ -1,1 +1,411 @@
-//! placeholder
+//! Session descriptions (RFC 8866): read line by line, rewritten by editing lines.
+//!
+//! A description is never refused for what we do not need: a missing `t=`, an attribute before
+//! `c=`, an id of more than 64 bits all pass as they came. Only the lines that name us change:
+//! `o=`, `c=`, the port of `m=`, `a=rtcp`; ICE candidates name the other side's addresses and go.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+
+use minicbor::{Decode, Encode};
+
+use crate::message::limits;
+use crate::message::text::{number, trim};
+
+/// Which way media may flow, as the describer sees it (RFC 3264, 5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Direction {
+    /// Both ways.
+    #[default]
+    #[n(0)]
+    SendRecv,
+    /// The describer sends only: it holds the other side.
+    #[n(1)]
+    SendOnly,
+    /// The describer listens only.
+    #[n(2)]
+    RecvOnly,
+    /// Neither.
+    #[n(3)]
+    Inactive,
+}
+
+/// One `m=` section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// audio, video, image, ...
+    pub kind: String,
+    /// The port; zero: refused or off.
+    pub port: u16,
+    /// RTP/AVP, RTP/SAVP, udptl, ...
+    pub protocol: String,
+    /// The formats, in order of preference.
+    pub formats: Vec<String>,
+    /// Where it is wanted: the section's `c=`, else the session's. `None`: a host name, or missing.
+    pub address: Option<IpAddr>,
+    /// The RTCP port, where `a=rtcp` names one (RFC 3605).
+    pub rtcp_port: Option<u16>,
+    /// The RTCP address, where `a=rtcp` names one.
+    pub rtcp_address: Option<IpAddr>,
+    /// Which way it flows.
+    pub direction: Direction,
+    /// `a=rtpmap` lines: payload type and `name/clock`.
+    pub maps: Vec<(u8, String)>,
+}
+
+impl Media {
+    /// Whether it is audio over RTP that is on.
+    pub fn is_audio(&self) -> bool {
+        self.kind == "audio" && self.port != 0 && self.protocol.starts_with("RTP/")
+    }
+
+    /// Where RTP goes, if an address is named. `0.0.0.0` is named by old holds: nowhere.
+    pub fn rtp(&self) -> Option<SocketAddr> {
+        let address = self.address.filter(|a| !a.is_unspecified() && !a.is_multicast())?;
+        (self.port != 0).then(|| SocketAddr::new(address, self.port))
+    }
+
+    /// Where RTCP goes: `a=rtcp`, else the next port.
+    pub fn rtcp(&self) -> Option<SocketAddr> {
+        let rtp = self.rtp()?;
+        let port = self.rtcp_port.or_else(|| rtp.port().checked_add(1))?;
+        Some(SocketAddr::new(self.rtcp_address.unwrap_or(rtp.ip()), port))
+    }
+
+    /// Whether the describer holds the other side: it will not listen (RFC 3264, 8.4) or names
+    /// the address 0.0.0.0 (RFC 2543).
+    pub fn holds(&self) -> bool {
+        matches!(self.direction, Direction::SendOnly | Direction::Inactive)
+            || self.address == Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    }
+
+    /// The first format as `name/clock`: `PCMA/8000`; empty where it cannot be named.
+    pub fn codec(&self) -> String {
+        let Some(first) = self.formats.first() else { return String::new() };
+        let Ok(payload_type) = first.parse::<u8>() else { return first.clone() };
+        let mapped = self.maps.iter().find(|m| m.0 == payload_type).map(|m| m.1.clone());
+        mapped.unwrap_or_else(|| match payload_type {
+            0 => "PCMU/8000".to_owned(),
+            3 => "GSM/8000".to_owned(),
+            4 => "G723/8000".to_owned(),
+            8 => "PCMA/8000".to_owned(),
+            9 => "G722/8000".to_owned(),
+            13 => "CN/8000".to_owned(),
+            18 => "G729/8000".to_owned(),
+            _ => String::new(),
+        })
+    }
+}
+
+/// A session description, read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The media sections in order.
+    pub media: Vec<Media>,
+}
+
+impl Session {
+    /// Reads what can be read. `None` if there is no `m=` line at all, or too many.
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let mut session = Self::default();
+        let mut address = None;
+        let mut direction = Direction::SendRecv;
+        for (kind, value) in lines(body) {
+            let Ok(value) = std::str::from_utf8(value) else { continue };
+            match (kind, session.media.last_mut()) {
+                (b'm', _) => {
+                    if session.media.len() == limits::MEDIA_LINES {
+                        return None;
+                    }
+                    session.media.push(media_line(value, address, direction)?);
+                }
+                (b'c', None) => address = connection(value),
+                (b'c', Some(media)) => media.address = connection(value),
+                (b'a', None) => direction = direction_of(value).unwrap_or(direction),
+                (b'a', Some(media)) => attribute(value, media),
+                _ => {}
+            }
+        }
+        (!session.media.is_empty()).then_some(session)
+    }
+
+    /// The section that we relay: the first audio over RTP that is on.
+    pub fn audio(&self) -> Option<(usize, &Media)> {
+        self.media.iter().enumerate().find(|(_, m)| m.is_audio())
+    }
+}
+
+fn media_line(value: &str, address: Option<IpAddr>, direction: Direction) -> Option<Media> {
+    let mut fields = value.split_ascii_whitespace();
+    let kind = fields.next()?.to_ascii_lowercase();
+    let port = fields.next()?.split('/').next()?;
+    let port = u16::try_from(number(port.as_bytes())?).ok()?;
+    let protocol = fields.next()?.to_ascii_uppercase();
+    let formats = fields.map(str::to_owned).collect();
+    Some(Media {
+        kind,
+        port,
+        protocol,
+        formats,
+        address,
+        rtcp_port: None,
+        rtcp_address: None,
+        direction,
+        maps: Vec::new(),
+    })
+}
+
+fn connection(value: &str) -> Option<IpAddr> {
+    let address = value.split_ascii_whitespace().nth(2)?;
+    address.split('/').next()?.parse().ok()
+}
+
+fn direction_of(value: &str) -> Option<Direction> {
+    match value.trim() {
+        "sendrecv" => Some(Direction::SendRecv),
+        "sendonly" => Some(Direction::SendOnly),
+        "recvonly" => Some(Direction::RecvOnly),
+        "inactive" => Some(Direction::Inactive),
+        _ => None,
+    }
+}
+
+fn attribute(value: &str, media: &mut Media) {
+    if let Some(direction) = direction_of(value) {
+        media.direction = direction;
+    } else if let Some(rtcp) = value.strip_prefix("rtcp:") {
+        let mut fields = rtcp.split_ascii_whitespace();
+        media.rtcp_port = fields.next().and_then(|p| p.parse().ok()).filter(|&p| p != 0);
+        media.rtcp_address = fields.nth(2).and_then(|a| a.parse().ok());
+    } else if let Some(map) = value.strip_prefix("rtpmap:")
+        && let Some((payload_type, name)) = map.split_once(' ')
+        && let Ok(payload_type) = payload_type.trim().parse()
+    {
+        media.maps.push((payload_type, name.trim().to_owned()));
+    }
+}
+
+/// The lines of a description as type letter and value.
+fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    body.split(|&b| b == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match line {
+            [kind, b'=', value @ ..] => Some((*kind, value)),
+            _ => None,
+        }
+    })
+}
+
+/// Who describes a session towards one leg: our `o=` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Session id: one a leg, for as long as the leg lives.
+    pub id: u64,
+    /// Grows by one with each different description (RFC 3264, 8).
+    pub version: u64,
+    /// Our media address towards this leg.
+    pub address: IpAddr,
+}
+
+/// Writes `body` as our own description: our origin, and the audio section at `port` of our
+/// address. Every other section is refused by port 0, so that the number and the order of
+/// sections stay (RFC 3264, 6).
+pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 64);
+    let mut section = None;
+    for (kind, value) in lines(body) {
+        if kind == b'm' {
+            section = Some(section.map_or(0, |s: usize| s + 1));
+        }
+        let ours = section.is_some() && section == audio;
+        match kind {
+            b'o' => line(&mut out, b"o=", origin_value(origin).as_bytes()),
+            b'c' => line(&mut out, b"c=", connection_value(origin.address).as_bytes()),
+            b'm' => {
+                let (from, to) = port_field(value).map_or((0, 0), |r| (r.start, r.end));
+                let port = if ours { port } else { 0 };
+                out.extend_from_slice(b"m=");
+                out.extend_from_slice(value.get(..from).unwrap_or_default());
+                out.extend_from_slice(port.to_string().as_bytes());
+                out.extend_from_slice(value.get(to..).unwrap_or_default());
+                out.extend_from_slice(b"\r\n");
+            }
+            b'a' if value.starts_with(b"rtcp:") => {
+                if ours {
+                    line(&mut out, b"a=rtcp:", (port + 1).to_string().as_bytes());
+                }
+            }
+            b'a' if names_the_other_side(value) => {}
+            _ => {
+                out.push(kind);
+                line(&mut out, b"=", value);
+            }
+        }
+    }
+    out
+}
+
+fn line(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
+    out.extend_from_slice(start);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn origin_value(origin: Origin) -> String {
+    format!("- {} {} IN {}", origin.id, origin.version, family_and_address(origin.address))
+}
+
+fn connection_value(address: IpAddr) -> String {
+    format!("IN {}", family_and_address(address))
+}
+
+fn family_and_address(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(a) => format!("IP4 {a}"),
+        IpAddr::V6(a) => format!("IP6 {a}"),
+    }
+}
+
+/// Where the port (with its `/count`) stands in an `m=` value.
+fn port_field(value: &[u8]) -> Option<Range<usize>> {
+    let from = value.iter().position(|&b| b == b' ')? + 1;
+    let length = value.get(from..)?.iter().position(|&b| b == b' ')?;
+    Some(from..from + length)
+}
+
+fn names_the_other_side(attribute: &[u8]) -> bool {
+    [&b"candidate:"[..], b"remote-candidates:", b"ice-", b"end-of-candidates"]
+        .iter()
+        .any(|prefix| attribute.starts_with(prefix))
+}
+
+/// A digest of everything but the origin: equal descriptions keep their version.
+pub fn fingerprint(body: &[u8]) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325_u64;
+    for (kind, value) in lines(body).filter(|l| l.0 != b'o') {
+        for &byte in [kind].iter().chain(value) {
+            state = (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    state
+}
+
+/// Finds the description in a body: the body itself, or one part of a multipart body (RFC 5621).
+pub fn find<'a>(content_type: &[u8], body: &'a [u8]) -> Option<&'a [u8]> {
+    use crate::message::text::{param, split_outside};
+    let (kind, params) = split_outside(content_type, b';');
+    let kind = trim(kind);
+    if kind.eq_ignore_ascii_case(b"application/sdp") {
+        return (!body.is_empty()).then_some(body);
+    }
+    if !kind.get(..10)?.eq_ignore_ascii_case(b"multipart/") {
+        return None;
+    }
+    let boundary = [b"--", param(params?, "boundary")?].concat();
+    let mut rest = body;
+    for _ in 0..limits::MEDIA_LINES {
+        let at = memchr::memmem::find(rest, &boundary)?;
+        rest = rest.get(at + boundary.len()..)?;
+        let end = memchr::memmem::find(rest, &boundary).unwrap_or(rest.len());
+        let part = rest.get(..end)?;
+        let head = memchr::memmem::find(part, b"\r\n\r\n")?;
+        let names_sdp = part
+            .get(..head)?
+            .to_ascii_lowercase()
+            .windows(15)
+            .any(|window| window == b"application/sdp");
+        if names_sdp {
+            return part.get(head + 4..).map(|p| p.strip_suffix(b"\r\n").unwrap_or(p));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::text::lossy;
+
+    const OFFER: &[u8] = b"v=0\r\no=uac 53655765 2353687637 IN IP4 10.9.9.9\r\ns=-\r\n\
+        c=IN IP4 10.9.9.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n\
+        a=rtcp:6005\r\na=candidate:1 1 UDP 1 10.9.9.9 6000 typ host\r\nm=video 6002/2 RTP/AVP 96\r\n\
+        c=IN IP4 10.9.9.8\r\na=sendonly\r\n";
+
+    #[test]
+    fn an_offer_is_read() {
+        let session = Session::read(OFFER).unwrap();
+        let (at, audio) = session.audio().unwrap();
+        assert_eq!((at, audio.codec().as_str()), (0, "PCMA/8000"));
+        assert_eq!(audio.rtp(), Some("10.9.9.9:6000".parse().unwrap()));
+        assert_eq!(audio.rtcp(), Some("10.9.9.9:6005".parse().unwrap()));
+        assert!(!audio.holds());
+        let video = session.media.get(1).unwrap();
+        assert_eq!((video.port, video.direction), (6002, Direction::SendOnly));
+        assert_eq!(video.address, Some("10.9.9.8".parse().unwrap()));
+    }
+
+    #[test]
+    fn rewritten_it_names_only_us() {
+        let origin = Origin { id: 7, version: 2, address: "192.0.2.1".parse().unwrap() };
+        let text = lossy(&rewrite(OFFER, origin, Some(0), 10_000));
+        assert!(text.contains("o=- 7 2 IN IP4 192.0.2.1\r\n"), "{text}");
+        assert!(text.contains("m=audio 10000 RTP/AVP 8 0 101\r\n"), "{text}");
+        assert!(text.contains("a=rtcp:10001\r\n"), "{text}");
+        assert!(text.contains("m=video 0 RTP/AVP 96\r\n"), "{text}");
+        assert!(!text.contains("10.9.9."), "{text}");
+        let v6 = Origin { address: "2001:db8::1".parse().unwrap(), ..origin };
+        assert!(lossy(&rewrite(OFFER, v6, Some(0), 10_000)).contains("c=IN IP6 2001:db8::1\r\n"));
+    }
+
+    #[test]
+    fn holds_are_seen_in_every_dress() {
+        let hold = |line: &str| {
+            let body = format!("v=0\r\nc=IN IP4 1.2.3.4\r\n{line}");
+            Session::read(body.as_bytes()).unwrap().media.first().unwrap().holds()
+        };
+        assert!(hold("m=audio 4 RTP/AVP 8\r\na=sendonly\r\n"));
+        assert!(hold("a=inactive\r\nm=audio 4 RTP/AVP 8\r\n"));
+        assert!(hold("m=audio 4 RTP/AVP 8\nc=IN IP4 0.0.0.0\n"));
+        assert!(!hold("m=audio 4 RTP/AVP 8\r\na=recvonly\r\n"));
+        assert!(!hold("m=audio 4 RTP/AVP 8\r\na=sendrecv\r\n"));
+    }
+
+    #[test]
+    fn the_version_follows_the_content_and_not_the_origin() {
+        let other = lossy(OFFER).replace("2353687637", "9");
+        assert_eq!(fingerprint(OFFER), fingerprint(other.as_bytes()));
+        let held = lossy(OFFER).replace("sendonly", "inactive");
+        assert_ne!(fingerprint(OFFER), fingerprint(held.as_bytes()));
+    }
+
+    #[test]
+    fn a_description_in_a_multipart_body_is_found() {
+        let body = b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: application/SDP\r\n\r\n\
+            v=0\r\nm=audio 4 RTP/AVP 8\r\n--b--\r\n";
+        let got = find(b"multipart/mixed;boundary=\"b\"", body).unwrap();
+        assert_eq!(got, b"v=0\r\nm=audio 4 RTP/AVP 8");
+        assert_eq!(find(b"text/plain", body), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(body in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+            let origin = Origin { id: 1, version: 1, address: "192.0.2.1".parse().unwrap() };
+            let _ = (Session::read(&body), rewrite(&body, origin, Some(0), 10_000), fingerprint(&body));
+        }
+
+        #[test]
+        fn what_the_sdp_crate_reads_we_read_the_same(port in 1..65535_u16, pt in 0..127_u8, hold: bool) {
+            let dir = if hold { "inactive" } else { "sendrecv" };
+            let text = format!("v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n\
+                m=audio {port} RTP/AVP {pt}\r\na={dir}\r\n");
+            let theirs = sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(text.as_bytes())).unwrap();
+            let ours = Session::read(text.as_bytes()).unwrap();
+            let (their, our) = (&theirs.media_descriptions[0], &ours.media[0]);
+            proptest::prop_assert_eq!(their.media_name.port.value, isize::try_from(our.port).unwrap());
+            proptest::prop_assert_eq!(&their.media_name.formats, &our.formats);
+            proptest::prop_assert_eq!(their.attribute("inactive").is_some(), our.holds());
+        }
+    }
+}

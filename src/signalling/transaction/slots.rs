@@ -1,0 +1,118 @@
+//! A slab with generations: small keys, O(1) lookup, an order that does not depend on a hash.
+
+/// Names one entry of a [`Slots`]; a key of an entry that has gone finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot {
+    /// Place in the slab.
+    pub index: u32,
+    /// How many entries had this place before.
+    pub generation: u32,
+}
+
+#[derive(Debug)]
+struct Place<T> {
+    generation: u32,
+    entry: Option<T>,
+}
+
+/// Entries by [`Slot`].
+#[derive(Debug)]
+pub struct Slots<T> {
+    places: Vec<Place<T>>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slots<T> {
+    /// How many entries there are.
+    pub const fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The key that the next [`Slots::insert`] will give.
+    pub fn next(&self) -> Slot {
+        match self.free.last() {
+            Some(&index) => {
+                let place = self.places.get(index as usize);
+                Slot { index, generation: place.map_or(0, |p| p.generation) }
+            }
+            None => Slot { index: u32::try_from(self.places.len()).unwrap_or(u32::MAX), generation: 0 },
+        }
+    }
+
+    /// Adds an entry.
+    pub fn insert(&mut self, entry: T) -> Slot {
+        let slot = self.next();
+        match self.free.pop().and_then(|index| self.places.get_mut(index as usize)) {
+            Some(place) => place.entry = Some(entry),
+            None => self.places.push(Place { generation: 0, entry: Some(entry) }),
+        }
+        slot
+    }
+
+    /// The entry at `slot`.
+    pub fn get(&self, slot: Slot) -> Option<&T> {
+        let place = self.places.get(slot.index as usize)?;
+        if place.generation == slot.generation { place.entry.as_ref() } else { None }
+    }
+
+    /// The entry at `slot`, to change.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        let place = self.places.get_mut(slot.index as usize)?;
+        if place.generation == slot.generation { place.entry.as_mut() } else { None }
+    }
+
+    /// The entry at a place whatever its generation, with its key.
+    pub fn at(&self, index: u32) -> Option<(Slot, &T)> {
+        let place = self.places.get(index as usize)?;
+        let slot = Slot { index, generation: place.generation };
+        place.entry.as_ref().map(|entry| (slot, entry))
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, slot: Slot) -> Option<T> {
+        let place = self.places.get_mut(slot.index as usize)?;
+        if place.generation != slot.generation {
+            return None;
+        }
+        let entry = place.entry.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(slot.index);
+        Some(entry)
+    }
+
+    /// All entries in the order of their places.
+    pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+        (0_u32..).zip(&self.places).filter_map(|(index, place)| {
+            let slot = Slot { index, generation: place.generation };
+            place.entry.as_ref().map(|entry| (slot, entry))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_outlives_its_entry_without_harm() {
+        let mut slots = Slots::default();
+        let first = slots.insert("a");
+        assert_eq!(slots.remove(first), Some("a"));
+        assert_eq!(slots.next(), Slot { index: 0, generation: 1 });
+        let second = slots.insert("b");
+        assert_eq!((first.index, slots.get(first), slots.get(second)), (0, None, Some(&"b")));
+        assert_eq!(slots.remove(first), None);
+        assert_eq!((slots.len(), slots.iter().count()), (1, 1));
+    }
+}
