@@ -152,10 +152,18 @@ pub const ROWS: &[Row] = &[
     ),
     histogram("cooee_sip_100_seconds", Measure::Sip100, "INVITE read to our 100 handed out"),
     // Media.
-    counter("cooee_rtp_packets_total", &["result"], "RTP packets received, by their fate", rtp),
-    counter("cooee_rtcp_packets_total", &[], "RTCP packets relayed", |t, series| {
-        one(series, &t.media.rtcp)
-    }),
+    counter(
+        "cooee_rtp_packets_total",
+        &["result"],
+        "RTP and RTCP packets on leased ports, by their fate",
+        rtp,
+    ),
+    counter(
+        "cooee_rtp_unmeasured_total",
+        &[],
+        "Packets forwarded without a believable receive stamp",
+        |t, series| one(series, &t.media.unstamped),
+    ),
     counter(
         "cooee_rtp_lost_total",
         &["leg"],
@@ -190,18 +198,30 @@ pub const ROWS: &[Row] = &[
     ),
     // Journal and store.
     counter("cooee_journal_records_total", &[], "Journal records appended", |t, series| {
-        one(series, &t.journal.appended)
+        one(series, &t.journal.records)
     }),
     counter("cooee_journal_bytes_total", &[], "Journal bytes appended", |t, series| {
-        one(series, &t.journal.appended_bytes)
+        one(series, &t.journal.bytes)
     }),
-    counter("cooee_journal_lost_total", &[], "Journal records that found no room", |t, series| {
-        one(series, &t.journal.lost)
-    }),
+    counter(
+        "cooee_journal_late_commits_total",
+        &[],
+        "Journal batches committed past the deadline",
+        |t, series| one(series, &t.journal.late_commits),
+    ),
+    counter(
+        "cooee_journal_lost_total",
+        &["why"],
+        "Journal records not written: no room, or too long",
+        |t, series| {
+            series.put(&["full"], t.journal.lost.load(Ordering::Relaxed))?;
+            series.put(&["too_long"], t.journal.unwritable.load(Ordering::Relaxed))
+        },
+    ),
     counter(
         "cooee_journal_spool_errors_total",
         &[],
-        "Failed writes or syncs of a journal segment",
+        "Writes, syncs and deletions of journal segments that the disk refused",
         |t, series| one(series, &t.journal.spool_errors),
     ),
     gauge(
@@ -284,8 +304,10 @@ fn rtp(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
         ("forwarded", &media.forwarded),
         ("foreign", &media.foreign),
         ("malformed", &media.malformed),
+        ("stale", &media.stale),
         ("no_peer", &media.no_peer),
-        ("send_error", &media.send_errors),
+        ("send_failed", &media.send_failed),
+        ("overrun", &media.overrun),
     ] {
         series.put(&[result], cell.load(Ordering::Relaxed))?;
     }

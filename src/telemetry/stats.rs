@@ -106,35 +106,43 @@ pub struct EngineStats {
     pub leases_now: AtomicU64,
 }
 
-/// What the RTP plane counts.
+/// What the RTP plane counts: each datagram that it read, RTP or RTCP, in one of the first six.
 #[derive(Debug, Default)]
 pub struct MediaStats {
-    /// RTP packets handed to the kernel towards the other leg.
+    /// Handed to the kernel towards the other leg.
     pub forwarded: AtomicU64,
-    /// RTP packets from a source that is not believed.
+    /// Dropped: from a source that is not believed.
     pub foreign: AtomicU64,
-    /// Packets that are no RTP.
+    /// Dropped: neither RTP nor RTCP.
     pub malformed: AtomicU64,
-    /// RTP packets whose receiver is not known yet.
+    /// Dropped: received before the lease, or left over after it.
+    pub stale: AtomicU64,
+    /// Dropped: the receiver is not known yet.
     pub no_peer: AtomicU64,
-    /// RTP packets that the kernel would not send.
-    pub send_errors: AtomicU64,
-    /// RTCP packets relayed.
-    pub rtcp: AtomicU64,
+    /// Dropped: the kernel did not take it.
+    pub send_failed: AtomicU64,
+    /// Dropped by the kernel before they were read, since the receive buffer was full.
+    pub overrun: AtomicU64,
+    /// Forwarded without a believable receive stamp, so not measured.
+    pub unstamped: AtomicU64,
 }
 
 /// What the journal counts.
 #[derive(Debug, Default)]
 pub struct JournalStats {
     /// Records appended.
-    pub appended: AtomicU64,
+    pub records: AtomicU64,
     /// Bytes appended.
-    pub appended_bytes: AtomicU64,
+    pub bytes: AtomicU64,
+    /// Batches committed past the deadline.
+    pub late_commits: AtomicU64,
     /// Records that found no room: the messages went without them.
     pub lost: AtomicU64,
-    /// Failed writes or syncs of a segment.
+    /// Records past the size limit, not written.
+    pub unwritable: AtomicU64,
+    /// Writes, syncs and deletions that the disk refused.
     pub spool_errors: AtomicU64,
-    /// Bytes of the head not yet safe in a segment.
+    /// Bytes of the head not yet on disk.
     pub spool_lag_bytes_now: AtomicU64,
 }
 
