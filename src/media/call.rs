@@ -1,0 +1,292 @@
+//! One relayed call: two legs, each with its port pair, its latches and its figures.
+
+use std::io;
+use std::time::Duration;
+
+use cooee_model::ids::{CallId, Side};
+use cooee_model::media::PeerMedia;
+use cooee_model::moment::Moment;
+
+use crate::latch::{Gate, Verdict};
+use crate::limits::FORWARDS_KEPT;
+use crate::packet::{self, Kind};
+use crate::pool::Claim;
+use crate::socket::{Packet, Socket};
+use crate::stats::Reception;
+
+/// Which of a leg's two ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Channel {
+    /// The even port: RTP, and RTCP where both share it (RFC 5761).
+    Rtp,
+    /// The odd port: RTCP alone.
+    Rtcp,
+}
+
+/// What becomes of one received datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// RTP to pass on.
+    Rtp,
+    /// RTCP to pass on.
+    Rtcp,
+    /// Older than the lease.
+    Stale,
+    /// From a source that is not believed.
+    Foreign,
+    /// Neither RTP nor RTCP, or RTP on the RTCP port.
+    Malformed,
+    /// Its sender or its receiver is not named.
+    NoPeer,
+    /// The kernel did not take it.
+    Unsent,
+}
+
+impl Fate {
+    pub(crate) const fn passes(self) -> bool {
+        matches!(self, Self::Rtp | Self::Rtcp)
+    }
+}
+
+/// A call between its opening and its close.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) id: CallId,
+    pub(crate) a: Leg,
+    pub(crate) b: Leg,
+    /// When the leases began.
+    at: Moment,
+    timeout: Duration,
+    held: bool,
+    /// From when silence counts, if later than the last packet.
+    quiet_from: Moment,
+    /// The silence already told, by its beginning.
+    told: Option<Moment>,
+}
+
+/// One leg's half of the relay.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    claim: Claim,
+    rtp: Gate,
+    rtcp: Gate,
+    pub(crate) reception: Reception,
+    /// When the last RTP packet was accepted.
+    last: Option<Moment>,
+    /// When packets of this leg were handed to the kernel last, oldest first.
+    forwards: Forwards,
+    /// A mark not answered yet.
+    mark: Option<Moment>,
+    /// What the kernel had dropped on both sockets when they were opened.
+    drops_before: u32,
+}
+
+impl Call {
+    pub(crate) fn new(id: CallId, a: Claim, b: Claim, at: Moment, timeout: Duration) -> Self {
+        let (a, b) = (Leg::new(a), Leg::new(b));
+        Self { id, a, b, at, timeout, held: false, quiet_from: at, told: None }
+    }
+
+    pub(crate) fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::A => &mut self.a,
+            Side::B => &mut self.b,
+        }
+    }
+
+    /// The leg that a packet came from and the one it goes to.
+    pub(crate) fn legs(&mut self, from: Side) -> (&mut Leg, &Leg) {
+        match from {
+            Side::A => (&mut self.a, &self.b),
+            Side::B => (&mut self.b, &self.a),
+        }
+    }
+
+    /// When the leases began.
+    pub(crate) fn at(&self) -> Moment {
+        self.at
+    }
+
+    /// A new peer gets the whole time-out, whatever the one before it did.
+    pub(crate) fn name_peer(&mut self, side: Side, media: Option<PeerMedia>, now: Moment) {
+        self.leg_mut(side).name_peer(media);
+        self.watch_from(now);
+    }
+
+    /// A call taken off hold gets the whole time-out.
+    pub(crate) fn hold(&mut self, held: bool, now: Moment) {
+        self.held = held;
+        self.watch_from(now);
+    }
+
+    fn watch_from(&mut self, now: Moment) {
+        self.quiet_from = now;
+        self.told = None;
+    }
+
+    /// Since when the call has been silent, said once per silence that outlasts the time-out.
+    pub(crate) fn silent_since(&mut self, now: Moment) -> Option<Moment> {
+        if self.held || self.timeout.is_zero() {
+            return None;
+        }
+        let since = self.a.last.max(self.b.last).unwrap_or(self.at);
+        if now.since(since.max(self.quiet_from)) < self.timeout || self.told == Some(since) {
+            return None;
+        }
+        self.told = Some(since);
+        Some(since)
+    }
+}
+
+impl Leg {
+    fn new(claim: Claim) -> Self {
+        Self {
+            claim,
+            rtp: Gate::default(),
+            rtcp: Gate::default(),
+            reception: Reception::default(),
+            last: None,
+            forwards: Forwards::default(),
+            mark: None,
+            drops_before: 0,
+        }
+    }
+
+    /// Lets packets in. What is dropped by the kernel from now on is an overrun.
+    pub(crate) fn open(&mut self) -> io::Result<()> {
+        self.claim.rtp().open()?;
+        self.claim.rtcp().open()?;
+        self.drops_before = self.drops();
+        Ok(())
+    }
+
+    /// Keeps packets out again; the datagrams that a full receive buffer has cost since
+    /// [`Leg::open`].
+    pub(crate) fn shut(&self) -> u32 {
+        let overrun = self.drops().wrapping_sub(self.drops_before);
+        for socket in [self.claim.rtp(), self.claim.rtcp()] {
+            if let Err(error) = socket.shut() {
+                tracing::error!(%error, "an RTP port stays open after its call");
+            }
+        }
+        overrun
+    }
+
+    fn drops(&self) -> u32 {
+        self.claim.rtp().kernel_drops().wrapping_add(self.claim.rtcp().kernel_drops())
+    }
+
+    pub(crate) fn socket(&self, channel: Channel) -> &Socket {
+        match channel {
+            Channel::Rtp => self.claim.rtp(),
+            Channel::Rtcp => self.claim.rtcp(),
+        }
+    }
+
+    pub(crate) fn gate(&self, channel: Channel) -> &Gate {
+        match channel {
+            Channel::Rtp => &self.rtp,
+            Channel::Rtcp => &self.rtcp,
+        }
+    }
+
+    fn name_peer(&mut self, media: Option<PeerMedia>) {
+        let (rtp, rtcp) = media.map(|m| ((m.rtp, m.latch.clone()), (m.rtcp, m.latch))).unzip();
+        self.rtp.name(rtp);
+        self.rtcp.name(rtcp);
+    }
+
+    /// Judges a datagram from this leg's peer and keeps the figures. `true`: it is the first RTP
+    /// packet of this leg.
+    pub(crate) fn accept(
+        &mut self,
+        channel: Channel,
+        packet: &Packet<'_>,
+        received: Moment,
+        lease_at: Moment,
+    ) -> (Fate, bool) {
+        if received.mono < lease_at.mono {
+            return (Fate::Stale, false);
+        }
+        let gate = match channel {
+            Channel::Rtp => &mut self.rtp,
+            Channel::Rtcp => &mut self.rtcp,
+        };
+        let verdict = gate.judge(packet.source);
+        match verdict {
+            Verdict::Nobody => return (Fate::NoPeer, false),
+            Verdict::Foreign => {
+                self.reception.counted.foreign += 1;
+                return (Fate::Foreign, false);
+            }
+            Verdict::Known | Verdict::Candidate => {}
+        }
+        let kind = if packet.truncated { Kind::Neither } else { packet::read(packet.bytes) };
+        let is_candidate = verdict == Verdict::Candidate;
+        let header = match kind {
+            Kind::Rtcp => {
+                if is_candidate {
+                    gate.lock(packet.source);
+                }
+                return (Fate::Rtcp, false);
+            }
+            Kind::Rtp(header)
+                if channel == Channel::Rtp
+                    && (!is_candidate || packet::is_confirmed(packet.bytes, header)) =>
+            {
+                header
+            }
+            Kind::Rtp(_) | Kind::Neither => {
+                self.reception.counted.malformed += 1;
+                return (Fate::Malformed, false);
+            }
+        };
+        if is_candidate {
+            gate.lock(packet.source);
+        }
+        self.reception.take(header, packet.bytes.len(), received.mono);
+        let is_first = self.last.is_none();
+        self.last = self.last.max(Some(received));
+        (Fate::Rtp, is_first)
+    }
+
+    /// Notes that RTP of this leg was handed to the kernel; the answer to a mark, if it is one.
+    pub(crate) fn forwarded(&mut self, at: Moment) -> Option<Moment> {
+        self.forwards.push(at);
+        let mark = self.mark?;
+        if at.mono < mark.mono {
+            return None;
+        }
+        self.mark = None;
+        Some(at)
+    }
+
+    /// Asks for the first forwarding at or after `at`: answered now if it is past.
+    pub(crate) fn mark(&mut self, at: Moment) -> Option<Moment> {
+        let answer = self.forwards.first_from(at);
+        self.mark = if answer.is_none() { Some(at) } else { None };
+        answer
+    }
+}
+
+/// The last times at which packets were handed on, a ring.
+#[derive(Debug, Default)]
+struct Forwards {
+    times: [Moment; FORWARDS_KEPT],
+    pushed: usize,
+}
+
+impl Forwards {
+    fn push(&mut self, at: Moment) {
+        if let Some(slot) = self.times.get_mut(self.pushed % FORWARDS_KEPT) {
+            *slot = at;
+        }
+        self.pushed += 1;
+    }
+
+    /// The earliest time kept that is not before `at`.
+    fn first_from(&self, at: Moment) -> Option<Moment> {
+        let kept = self.times.iter().take(self.pushed);
+        kept.filter(|time| time.mono >= at.mono).min().copied()
+    }
+}

@@ -1,0 +1,47 @@
+//! Every limit of the RTP plane, and what happens at it.
+
+use std::time::Duration;
+
+/// Datagrams that one system call takes or gives at most; a longer batch is cut to this.
+pub const BATCH_MAX: usize = 64;
+
+/// Datagrams read from one RTP socket in one go; the rest waits for the next turn, so that one
+/// flooded call cannot starve the others.
+pub const RTP_BATCH: usize = 16;
+
+/// Bytes of the largest RTP or RTCP datagram relayed; a longer one is counted as malformed.
+pub const RTP_DATAGRAM_BYTES: usize = 2048;
+
+/// Receive buffer asked for per socket, bytes; the kernel doubles it, which holds 14 (on a network
+/// card) to 42 (on loopback) voice packets. What comes when it is full is lost and counted as
+/// overrun: voice that would wait longer than that is of no use.
+pub const RTP_RECV_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Commands that may wait for one worker; more are refused to the sender and counted.
+pub const COMMANDS_WAITING: usize = 8192;
+
+/// Commands carried out between two looks at the sockets; the rest follows right after.
+pub const COMMANDS_PER_TURN: usize = 32;
+
+/// Sockets reported by one look; the rest is reported by the next.
+pub const READY_PER_TURN: usize = 256;
+
+/// Batches thrown away from one socket when a lease begins or ends; the filter is up by then, so
+/// the receive buffer bounds what can be left.
+pub const DRAIN_BATCHES: usize = 16;
+
+/// How often media time-outs are looked at: how late [`Silent`] may come.
+///
+/// [`Silent`]: cooee_model::media::MediaEvent::Silent
+pub const SWEEP: Duration = Duration::from_millis(200);
+
+/// Forwarding times remembered per direction: how far back (320 ms of voice) a late mark is
+/// answered exactly. An older mark is answered with the oldest time remembered.
+pub const FORWARDS_KEPT: usize = 16;
+
+/// A kernel receive stamp older than this at the read, or from the future, is not believed: the
+/// wall clock was set in between.
+pub const STAMP_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// File descriptors left for everything but the port pool; a pool that leaves fewer is refused.
+pub const DESCRIPTORS_RESERVED: u64 = 64;

@@ -1,0 +1,228 @@
+//! The RTP port pairs: bound once at start, deaf until leased, so that a call never waits for a
+//! port and a packet for nobody is dropped before it costs anything.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::error::Error;
+use crate::limits::{DESCRIPTORS_RESERVED, RTP_RECV_BUFFER_BYTES};
+use crate::socket::{Socket, SocketOptions};
+
+/// All port pairs that this node relays on.
+///
+/// Which pair serves which call is signalling's decision alone; the pool only refuses to give a
+/// pair to two calls at once.
+#[derive(Debug)]
+pub struct Pool {
+    first: u16,
+    /// The pair of the even port `first + 2 * place`; `None`: in use by another program.
+    pairs: Vec<Option<Arc<Pair>>>,
+}
+
+/// An RTP socket on an even port and an RTCP socket on the next.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) rtp: Socket,
+    pub(crate) rtcp: Socket,
+    taken: AtomicBool,
+}
+
+/// The right to a pair; ends when dropped.
+#[derive(Debug)]
+pub(crate) struct Claim(Arc<Pair>);
+
+impl Pool {
+    /// Binds every even port of `ports` that has its odd neighbour there too, with that neighbour,
+    /// on `ip`. What is sent carries `dscp` (RFC 2474; 46: expedited forwarding).
+    ///
+    /// Raises the process's soft limit of file descriptors to the hard one. Pairs that other
+    /// programs hold are left out, with a warning.
+    ///
+    /// # Errors
+    /// The range overlaps the ephemeral ports, the descriptors do not suffice, no pair is free, or
+    /// the kernel refuses for another reason than a port in use.
+    pub fn bind(ip: IpAddr, ports: RangeInclusive<u16>, dscp: u8) -> Result<Self, Error> {
+        let (range_first, last) = (*ports.start(), *ports.end());
+        let first = range_first.checked_next_multiple_of(2).filter(|even| *even < last);
+        let no_pair = Error::NoPair { first: range_first, last };
+        let Some(first) = first else { return Err(no_pair) };
+        refuse_ephemeral(&ports)?;
+        let count = u64::from(last - first).div_ceil(2);
+        raise_descriptors(count)?;
+
+        let options = SocketOptions { recv_buffer: Some(RTP_RECV_BUFFER_BYTES), dscp, shut: true };
+        let mut pairs = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        for port in (first..last).step_by(2) {
+            pairs.push(bind_pair(ip, port, options)?.map(Arc::new));
+        }
+        let pool = Self { first, pairs };
+        if pool.pairs.iter().all(Option::is_none) {
+            return Err(Error::EmptyPool { ip, first: range_first, last });
+        }
+        if pool.skipped() > 0 {
+            let (skipped, bound) = (pool.skipped(), pool.ports().len());
+            tracing::warn!(%ip, skipped, bound, "RTP port pairs in use by other programs");
+        }
+        Ok(pool)
+    }
+
+    /// The even ports that can be leased, ascending.
+    pub fn ports(&self) -> Vec<u16> {
+        let evens = (self.first..=u16::MAX).step_by(2);
+        evens.zip(&self.pairs).filter(|(_, pair)| pair.is_some()).map(|(port, _)| port).collect()
+    }
+
+    /// Pairs of the range that other programs hold.
+    pub fn skipped(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.is_none()).count()
+    }
+
+    /// Takes the pair of the even port `port`, unless it is not ours or taken.
+    pub(crate) fn claim(&self, port: u16) -> Option<Claim> {
+        let offset = port.checked_sub(self.first).filter(|offset| offset % 2 == 0)?;
+        let pair = self.pairs.get(usize::from(offset / 2))?.as_ref()?;
+        (!pair.taken.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::clone(pair)))
+    }
+}
+
+impl Claim {
+    pub(crate) fn rtp(&self) -> &Socket {
+        &self.0.rtp
+    }
+
+    pub(crate) fn rtcp(&self) -> &Socket {
+        &self.0.rtcp
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.taken.store(false, Ordering::Release);
+    }
+}
+
+/// `None`: one of the two is in use.
+fn bind_pair(ip: IpAddr, port: u16, options: SocketOptions) -> Result<Option<Pair>, Error> {
+    let open = |port| match Socket::bind(SocketAddr::new(ip, port), options) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse => Ok(None),
+        Err(source) => Err(Error::Bind { ip, port, source }),
+    };
+    let (rtp, rtcp) = (open(port)?, open(port + 1)?);
+    let pair = rtp.zip(rtcp);
+    Ok(pair.map(|(rtp, rtcp)| Pair { rtp, rtcp, taken: AtomicBool::new(false) }))
+}
+
+fn refuse_ephemeral(ports: &RangeInclusive<u16>) -> Result<(), Error> {
+    let setting = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+    let reserved = setting("ip_local_reserved_ports").unwrap_or_default();
+    check_ephemeral(ports, &setting("ip_local_port_range")?, &reserved)
+}
+
+/// `ephemeral` and `reserved` as the kernel prints them: `32768\t60999` and `8080,9000-9100`.
+fn check_ephemeral(
+    ports: &RangeInclusive<u16>,
+    ephemeral: &str,
+    reserved: &str,
+) -> Result<(), Error> {
+    let mut bounds = ephemeral.split_whitespace().map(str::parse::<u16>);
+    let (Some(Ok(low)), Some(Ok(high))) = (bounds.next(), bounds.next()) else {
+        let what = format!("net.ipv4.ip_local_port_range reads {ephemeral:?}");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what).into());
+    };
+    let reserved: Vec<(u16, u16)> = reserved
+        .trim()
+        .split(',')
+        .filter_map(|part| {
+            let (from, to) = part.split_once('-').unwrap_or((part, part));
+            Some((from.parse().ok()?, to.parse().ok()?))
+        })
+        .collect();
+    let is_reserved = |port| reserved.iter().any(|(from, to)| (*from..=*to).contains(&port));
+    let mut both = (*ports.start()).max(low)..=(*ports.end()).min(high);
+    if both.all(is_reserved) {
+        return Ok(());
+    }
+    Err(Error::Ephemeral { first: *ports.start(), last: *ports.end(), low, high })
+}
+
+fn raise_descriptors(pairs: u64) -> Result<(), Error> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
+    check_descriptors(pairs, hard)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(io::Error::from)?;
+    }
+    Ok(())
+}
+
+fn check_descriptors(pairs: u64, limit: u64) -> Result<(), Error> {
+    let reserved = DESCRIPTORS_RESERVED;
+    let needed = pairs * 2 + reserved;
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::Descriptors { pairs, needed, reserved, limit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EPHEMERAL: &str = "32768\t60999\n";
+
+    #[test]
+    fn a_range_among_the_ephemeral_ports_is_refused_with_both_ranges() {
+        for ports in [32_000..=33_000, 40_000..=41_000, 60_998..=62_000] {
+            let text = check_ephemeral(&ports, EPHEMERAL, "\n").unwrap_err().to_string();
+            assert!(text.contains("32768-60999"), "{text}");
+            assert!(text.contains(&format!("{}-{}", ports.start(), ports.end())), "{text}");
+        }
+        for ports in [10_000..=32_767, 61_000..=62_000] {
+            assert!(check_ephemeral(&ports, EPHEMERAL, "").is_ok(), "{ports:?}");
+        }
+        assert!(check_ephemeral(&(1..=2), "", "").is_err());
+    }
+
+    #[test]
+    fn reserved_ports_are_no_overlap() {
+        let ports = 40_000..=40_003;
+        assert!(check_ephemeral(&ports, EPHEMERAL, "8080,39999-40002,40003\n").is_ok());
+        assert!(check_ephemeral(&ports, EPHEMERAL, "40000,40002-40003\n").is_err());
+    }
+
+    #[test]
+    fn too_few_descriptors_are_told_with_figures() {
+        assert!(check_descriptors(5000, 10_064).is_ok());
+        let text = check_descriptors(5000, 10_063).unwrap_err().to_string();
+        assert!(text.contains("10064") && text.contains("10063"), "{text}");
+    }
+
+    #[test]
+    fn pairs_in_use_elsewhere_are_left_out() {
+        let ip: IpAddr = "127.11.0.1".parse().unwrap();
+        let other = std::net::UdpSocket::bind((ip, 20_003)).unwrap();
+        let pool = Pool::bind(ip, 20_001..=20_006, 46).unwrap();
+        assert_eq!((pool.ports(), pool.skipped()), (vec![20_004], 1));
+        assert!(matches!(Pool::bind(ip, 20_002..=20_003, 46), Err(Error::EmptyPool { .. })));
+        drop(other);
+        assert!(matches!(Pool::bind(ip, 20_005..=20_006, 46), Err(Error::NoPair { .. })));
+    }
+
+    #[test]
+    fn a_pair_has_one_claim_at_a_time() {
+        let pool = Pool::bind("127.11.0.2".parse().unwrap(), 20_000..=20_003, 0).unwrap();
+        let claim = pool.claim(20_002).unwrap();
+        assert!(pool.claim(20_002).is_none());
+        drop(claim);
+        assert!(pool.claim(20_002).is_some());
+        for port in [19_998, 20_001, 20_004] {
+            assert!(pool.claim(port).is_none(), "{port}");
+        }
+    }
+}

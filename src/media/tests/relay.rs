@@ -1,0 +1,273 @@
+//! The relay on real loopback sockets: what passes, from where to where, and what is told.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
+use cooee_media::error::Error;
+use cooee_media::pool::Pool;
+use cooee_media::relay::{Relay, RelayConfig};
+use cooee_media::socket;
+use cooee_model::ids::{CallId, Lease, Side};
+use cooee_model::media::{Latch, MediaCommand, MediaEvent};
+use cooee_model::sample::{Sample, Unmeasured};
+
+#[test]
+fn packets_pass_bit_exact_both_ways_from_the_leased_ports() {
+    let talk = Talk::new([20, 1]);
+    // With CSRCs, an extension that is no valid RFC 8285 element, and padding: never rewritten.
+    let mut odd = vec![0xb2, 0x88, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1, 1, 1, 2, 2, 2, 2];
+    odd.extend([0xbe, 0xde, 0, 1, 0x1f, 9, 9, 9]);
+    odd.extend([5; 40]);
+    odd.extend([0, 0, 3]);
+    for packet in [rtp(8, 1), odd.clone(), rtp(101, 2), vec![0x80; 12]] {
+        talk.a.send(&packet, talk.port_a());
+        assert_eq!(talk.b.recv(), (packet.clone(), talk.port_b()));
+        talk.b.send(&packet, talk.port_b());
+        assert_eq!(talk.a.recv(), (packet, talk.port_a()));
+    }
+    let (a, b) = talk.world.close(talk.call);
+    assert_eq!((a.packets, a.forwarded, a.bytes), (4, 4, 172 * 2 + 12 + odd.len() as u64));
+    assert_eq!((b.packets, b.forwarded, b.payload_type), (4, 4, Some(8)));
+    talk.world.assert_balanced();
+}
+
+#[test]
+fn a_burst_keeps_its_order() {
+    let talk = Talk::new([20, 2]);
+    let burst: Vec<_> = (0..30).map(|n| rtp(0, n)).collect();
+    burst.iter().for_each(|packet| talk.a.send(packet, talk.port_a()));
+    let got: Vec<_> = burst.iter().map(|_| talk.b.recv().0).collect();
+    assert_eq!(got, burst);
+}
+
+#[test]
+fn rtcp_passes_on_the_next_port_and_beside_rtp() {
+    let talk = Talk::new([20, 3]);
+    let (a, b) = (talk.world.peer(10, 4001), talk.world.peer(20, 4001));
+    a.send(&rtcp(1), talk.world.at(RELAY_PORT_A + 1));
+    assert_eq!(b.recv(), (rtcp(1), talk.world.at(RELAY_PORT_B + 1)));
+    b.send(&rtcp(2), talk.world.at(RELAY_PORT_B + 1));
+    assert_eq!(a.recv(), (rtcp(2), talk.world.at(RELAY_PORT_A + 1)));
+    // RTP has no business on the RTCP port.
+    a.send(&rtp(8, 1), talk.world.at(RELAY_PORT_A + 1));
+    // RTCP on the RTP port stays there (RFC 5761).
+    talk.a.send(&rtcp(3), talk.port_a());
+    assert_eq!(talk.b.recv(), (rtcp(3), talk.port_b()));
+    talk.world.wait_counters(|c| c.malformed == 1);
+    let (from_a, from_b) = talk.world.close(talk.call);
+    assert_eq!((from_a.rtcp, from_a.packets, from_a.malformed), (2, 0, 1));
+    assert_eq!((from_b.rtcp, from_b.packets), (1, 0));
+    assert!(b.is_quiet());
+}
+
+#[test]
+fn the_first_packet_of_each_side_is_told_once() {
+    let talk = Talk::new([20, 4]);
+    let before = socket::now();
+    for sequence in 1..4 {
+        talk.flush_from_a(sequence);
+    }
+    talk.flush_from_b(1);
+    talk.world.send(MediaCommand::Close { call: talk.call });
+    let mut told = Vec::new();
+    talk.world.wait(|event| {
+        if let MediaEvent::FirstPacket { side, at, call } = event {
+            assert_eq!(*call, talk.call);
+            assert!(*at >= before && *at <= socket::now());
+            told.push(*side);
+        }
+        matches!(event, MediaEvent::Closed { .. })
+    });
+    assert_eq!(told, [Side::A, Side::B]);
+}
+
+#[test]
+fn a_new_peer_is_latched_anew_and_the_old_one_is_a_stranger() {
+    let talk = Talk::new([20, 5]);
+    talk.flush_from_a(1);
+    talk.flush_from_b(1);
+    let moved = talk.world.peer(30, 6000);
+    talk.world.name(talk.call, Side::B, moved.addr, Latch::Strict);
+    talk.world.settle();
+    let packet = rtp(8, 2);
+    talk.a.send(&packet, talk.port_a());
+    assert_eq!(moved.recv().0, packet, "to the new address before it has spoken");
+    talk.b.send(&rtp(8, 2), talk.port_b());
+    moved.send(&rtp(8, 3), talk.port_b());
+    assert_eq!(talk.a.recv().0, rtp(8, 3), "the old peer's packet was not passed on");
+    assert!(talk.b.is_quiet());
+    let (_, b) = talk.world.close(talk.call);
+    assert_eq!((b.packets, b.foreign), (2, 1));
+}
+
+#[test]
+fn a_withdrawn_peer_gets_nothing_and_says_nothing() {
+    let talk = Talk::new([20, 6]);
+    talk.flush_from_a(1);
+    let withdrawn = MediaCommand::Peer { call: talk.call, side: Side::B, media: None };
+    talk.world.send(withdrawn);
+    talk.world.settle();
+    talk.a.send(&rtp(8, 2), talk.port_a());
+    talk.b.send(&rtp(8, 2), talk.port_b());
+    talk.world.wait_counters(|c| c.no_peer == 2);
+    assert!(talk.a.is_quiet() && talk.b.is_quiet());
+    talk.world.assert_balanced();
+}
+
+#[test]
+fn silence_is_told_once_per_spell_and_not_on_hold() {
+    let talk = Talk::with_timeout([20, 7], Duration::from_millis(300));
+    let is_silent = |event: &MediaEvent| matches!(event, MediaEvent::Silent { .. });
+    talk.flush_from_a(1);
+    let first_seen = talk.world.wait(|e| matches!(e, MediaEvent::FirstPacket { .. }));
+    let MediaEvent::FirstPacket { at, .. } = first_seen else { unreachable!() };
+    assert_eq!(
+        talk.world.wait(is_silent),
+        MediaEvent::Silent { call: talk.call, since: at },
+        "since the last packet"
+    );
+    // A later call that is silent as well shows that several sweeps went by.
+    let other = CallId(8);
+    let lease = |port| Lease { port, epoch: 0 };
+    let hold = |call, held| talk.world.send(MediaCommand::Hold { call, held });
+    hold(talk.call, true);
+    let open = |call, timeout| {
+        let (a, b) = (lease(RELAY_PORT_B + 2), lease(RELAY_PORT_B + 4));
+        talk.world.send(MediaCommand::Open { call, a, b, at: socket::now(), timeout });
+    };
+    open(other, Duration::from_millis(900));
+    assert_eq!(talk.world.wait(is_silent).call(), other, "the held call is exempt");
+    hold(talk.call, false);
+    let resumed = talk.world.wait(is_silent);
+    assert_eq!(resumed, MediaEvent::Silent { call: talk.call, since: at }, "told again");
+    talk.world.close(other);
+    open(other, Duration::ZERO);
+    talk.flush_from_a(2);
+    assert_eq!(talk.world.wait(is_silent).call(), talk.call, "zero never times out");
+}
+
+#[test]
+fn a_mark_is_answered_once_per_side_with_the_first_forwarding_after_it() {
+    let talk = Talk::new([20, 8]);
+    let answer = |side| {
+        let event = talk.world.wait(|e| matches!(e, MediaEvent::Forwarded { .. }));
+        let MediaEvent::Forwarded { side: told, at, .. } = event else { unreachable!() };
+        assert_eq!(told, side);
+        at
+    };
+    talk.flush_from_a(1);
+    talk.flush_from_b(1);
+    talk.world.settle();
+    let between = socket::now();
+    talk.flush_from_a(2);
+    talk.world.settle();
+    let after_second = socket::now();
+    talk.flush_from_a(3);
+    talk.world.settle();
+    // The mark comes late for A, whose second packet is the answer, and early for B.
+    talk.world.send(MediaCommand::Mark { call: talk.call, at: between });
+    let a = answer(Side::A);
+    assert!(a >= between && a <= after_second, "{a} is not between {between} and {after_second}");
+    talk.flush_from_b(2);
+    let b = answer(Side::B);
+    assert!(b >= after_second && b <= socket::now());
+    // Neither is answered twice.
+    talk.flush_from_a(4);
+    talk.flush_from_b(3);
+    talk.world.send(MediaCommand::Close { call: talk.call });
+    let event =
+        talk.world.wait(|e| matches!(e, MediaEvent::Forwarded { .. } | MediaEvent::Closed { .. }));
+    assert!(matches!(event, MediaEvent::Closed { .. }), "{event:?}");
+}
+
+#[test]
+fn what_cannot_be_carried_out_is_told() {
+    let talk = Talk::new([20, 9]);
+    let unknown = CallId(99);
+    let (a, b) = (Lease { port: RELAY_PORT_A, epoch: 1 }, Lease { port: 25_000, epoch: 1 });
+    let at = socket::now();
+    let timeout = Duration::ZERO;
+    let free = Lease { port: RELAY_PORT_B + 2, epoch: 1 };
+    for command in [
+        MediaCommand::Close { call: unknown },
+        MediaCommand::Peer { call: unknown, side: Side::A, media: None },
+        MediaCommand::Mark { call: unknown, at },
+        MediaCommand::Hold { call: unknown, held: true },
+        // A port in use by a call, one that is not ours, the same one twice, the same call twice.
+        MediaCommand::Open { call: unknown, a, b: free, at, timeout },
+        MediaCommand::Open { call: unknown, a: free, b, at, timeout },
+        MediaCommand::Open { call: unknown, a: free, b: free, at, timeout },
+        MediaCommand::Open { call: talk.call, a: free, b, at, timeout },
+    ] {
+        let call = command.call();
+        talk.world.send(command);
+        assert_eq!(talk.world.wait(|_| true), MediaEvent::Failed { call });
+    }
+    talk.flush_from_a(1);
+    talk.world.close(talk.call);
+    talk.world.open(unknown, timeout);
+    talk.world.close(unknown);
+}
+
+#[test]
+fn figures_of_a_lossy_stream_are_told_at_the_end() {
+    let talk = Talk::new([20, 10]);
+    for sequence in [65_534, 65_535, 2, 1, 1, 5] {
+        talk.flush_from_a(sequence);
+    }
+    let (a, _) = talk.world.close(talk.call);
+    assert_eq!((a.packets, a.lost, a.duplicate, a.reordered), (6, 3, 1, 1));
+}
+
+#[test]
+fn every_passed_packet_is_measured() {
+    struct Sum(std::sync::mpsc::Sender<u64>);
+    impl Sample for Sum {
+        fn record(&mut self, ns: u64) {
+            let _ = self.0.send(ns);
+        }
+    }
+    let ip = "127.20.12.1".parse().unwrap();
+    let pool = Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_A + 3, 0).unwrap();
+    let (sender, spans) = std::sync::mpsc::channel();
+    let spin = Duration::from_micros(100);
+    let config = RelayConfig { spin, ..RelayConfig::default() };
+    let relay = Relay::start(pool, &config, vec![Sum(sender)], |_| {}).unwrap();
+    let (_, events) = std::sync::mpsc::channel();
+    let world = World { net: [20, 12], relay, events };
+    let (a, b) = (world.peer(10, 4000), world.peer(20, 4000));
+    let call = CallId(1);
+    world.open(call, Duration::ZERO);
+    world.name(call, Side::A, a.addr, Latch::Strict);
+    world.name(call, Side::B, b.addr, Latch::Strict);
+    world.wait_counters(|c| c.active == 1);
+    // Named after the opening by the same thread: one unheard packet may come between.
+    let mut sequence = 0;
+    while world.relay.counters().packets_out == 0 {
+        a.send(&rtp(8, sequence), world.at(RELAY_PORT_A));
+        sequence += 1;
+        std::thread::yield_now();
+    }
+    b.recv();
+    let first = spans.recv_timeout(common::DEADLINE).unwrap();
+    assert!(first > 0 && first < 1_000_000_000, "{first} ns");
+}
+
+#[test]
+fn a_start_that_cannot_work_is_refused() {
+    let ip: std::net::IpAddr = "127.20.13.1".parse().unwrap();
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let refused = Pool::bind(ip, low - 1..=low + 2, 46).unwrap_err();
+    assert!(matches!(refused, Error::Ephemeral { .. }), "{refused}");
+    let pool = || Pool::bind(ip, 21_000..=21_001, 46).unwrap();
+    let config = RelayConfig::default();
+    let none = Relay::start(pool(), &config, Vec::<Unmeasured>::new(), |_| {});
+    assert!(matches!(none, Err(Error::NoWorker)));
+    let config = RelayConfig { pin_cpus: vec![1023], ..config };
+    let nowhere = Relay::start(pool(), &config, vec![Unmeasured], |_| {});
+    assert!(matches!(nowhere, Err(Error::Cpu { cpu: 1023 })));
+}

@@ -1,0 +1,347 @@
+//! One RTP thread: waits for packets of its calls, passes them on, carries out orders.
+//!
+//! Nothing on the way of a packet locks or allocates. Orders are carried out after the sockets of a
+//! turn, so no socket reported in that turn can belong to a call that has ended meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use cooee_model::ids::{CallId, Lease, Side};
+use cooee_model::media::{MediaCommand, MediaEvent};
+use cooee_model::moment::Moment;
+use cooee_model::sample::Sample;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+
+use crate::call::{Call, Channel, Fate};
+use crate::counters::Tally;
+use crate::limits::{COMMANDS_PER_TURN, READY_PER_TURN, RTP_BATCH, RTP_DATAGRAM_BYTES, SWEEP};
+use crate::pool::Pool;
+use crate::socket::{RecvBatch, Socket, boottime_ns, now};
+
+/// The token of the eventfd that announces orders.
+const BELL: u64 = u64::MAX;
+
+const SOCKETS: [(Side, Channel); 4] = [
+    (Side::A, Channel::Rtp),
+    (Side::A, Channel::Rtcp),
+    (Side::B, Channel::Rtp),
+    (Side::B, Channel::Rtcp),
+];
+
+/// What one RTP thread owns.
+pub(crate) struct Worker<S, E> {
+    pool: Arc<Pool>,
+    epoll: Epoll,
+    bell: Arc<EventFd>,
+    commands: Receiver<MediaCommand>,
+    sample: S,
+    events: E,
+    tally: Arc<Tally>,
+    /// How long to go on polling after the last packet before sleeping.
+    spin: Duration,
+    calls: Vec<Option<Box<Call>>>,
+    free: Vec<usize>,
+    places: HashMap<CallId, usize>,
+    batch: RecvBatch,
+}
+
+/// What a worker shares with the [`Relay`](crate::relay::Relay) that started it.
+pub(crate) struct Shared {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) bell: Arc<EventFd>,
+    pub(crate) commands: Receiver<MediaCommand>,
+    pub(crate) tally: Arc<Tally>,
+}
+
+impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
+    pub(crate) fn new(shared: Shared, spin: Duration, sample: S, events: E) -> Result<Self, Errno> {
+        let Shared { pool, bell, commands, tally } = shared;
+        let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&*bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        Ok(Self {
+            pool,
+            epoll,
+            bell,
+            commands,
+            sample,
+            events,
+            tally,
+            spin,
+            calls: Vec::new(),
+            free: Vec::new(),
+            places: HashMap::new(),
+            batch: RecvBatch::new(RTP_BATCH, RTP_DATAGRAM_BYTES),
+        })
+    }
+
+    /// Works until the sender of orders is gone.
+    pub(crate) fn run(mut self) {
+        let mut ready = vec![EpollEvent::empty(); READY_PER_TURN];
+        let spin_ns = span_ns(self.spin);
+        let mut busy_until = 0;
+        let mut sweep_at = 0;
+        loop {
+            let turn = boottime_ns();
+            if turn >= sweep_at {
+                self.sweep();
+                sweep_at = turn.saturating_add(span_ns(SWEEP));
+            }
+            let patience = if turn < busy_until {
+                EpollTimeout::ZERO
+            } else if self.places.is_empty() {
+                EpollTimeout::NONE
+            } else {
+                SWEEP.try_into().unwrap_or(EpollTimeout::ZERO)
+            };
+            let count = match self.epoll.wait(&mut ready, patience) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => continue,
+                Err(error) => {
+                    tracing::error!(%error, "an RTP worker cannot wait for packets and ends");
+                    return;
+                }
+            };
+            let mut rung = false;
+            for event in ready.iter().take(count) {
+                match event.data() {
+                    BELL => rung = true,
+                    token => self.pass_on(token),
+                }
+            }
+            if count > 0 && spin_ns > 0 {
+                busy_until = boottime_ns().saturating_add(spin_ns);
+            }
+            if rung && !self.obey() {
+                return;
+            }
+        }
+    }
+
+    /// Reads one batch from a socket and passes on what its latch believes.
+    fn pass_on(&mut self, token: u64) {
+        let (place, side, channel) = from_token(token);
+        let Some(Some(call)) = self.calls.get_mut(place) else { return };
+        let (id, lease_at) = (call.id, call.at());
+        let (from, to) = call.legs(side);
+        let count = match self.batch.recv(from.socket(channel)) {
+            Ok(0) => return,
+            Ok(count) => count,
+            Err(_) => return self.tally.recv_failed.add(1),
+        };
+        let read = now();
+        let mut fates = [Fate::Stale; RTP_BATCH];
+        let Some(fates) = fates.get_mut(..count) else { return };
+        let mut first = None;
+        for (packet, fate) in self.batch.packets().zip(fates.iter_mut()) {
+            let received = packet.received(read);
+            let (judged, is_first) = from.accept(channel, &packet, received, lease_at);
+            *fate = judged;
+            if is_first {
+                first = Some(received);
+            }
+        }
+        if fates.iter().any(|fate| fate.passes()) {
+            match to.gate(channel).destination() {
+                Some(peer) => send(&self.batch, fates, to.socket(channel), peer),
+                None => replace_passing(fates, Fate::NoPeer),
+            }
+        }
+        let sent_ns = boottime_ns();
+        let took = Duration::from_nanos(sent_ns.saturating_sub(read.mono));
+        for (packet, fate) in self.batch.packets().zip(fates.iter()) {
+            self.tally.count(*fate);
+            if fate.passes() {
+                match packet.age(read) {
+                    Some(age) => self.sample.record(span_ns(took + age)),
+                    None => self.tally.unstamped.add(1),
+                }
+            }
+        }
+        let rtp = fates.iter().filter(|fate| **fate == Fate::Rtp).count() as u64;
+        let rtcp = fates.iter().filter(|fate| **fate == Fate::Rtcp).count() as u64;
+        from.reception.counted.forwarded += rtp;
+        from.reception.counted.rtcp += rtcp;
+        let answer = if rtp > 0 { from.forwarded(read + took) } else { None };
+        if let Some(at) = first {
+            (self.events)(MediaEvent::FirstPacket { call: id, side, at });
+        }
+        if let Some(at) = answer {
+            (self.events)(MediaEvent::Forwarded { call: id, side, at });
+        }
+    }
+
+    /// Carries out the orders that wait; `false`: no more will come.
+    fn obey(&mut self) -> bool {
+        // Taken down before the queue is read: an order that comes in between rings again.
+        let _ = self.bell.read();
+        for _ in 0..COMMANDS_PER_TURN {
+            match self.commands.try_recv() {
+                Ok(command) => {
+                    let call = command.call();
+                    if self.carry_out(command).is_none() {
+                        (self.events)(MediaEvent::Failed { call });
+                    }
+                }
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        let _ = self.bell.write(1);
+        true
+    }
+
+    /// `None`: it could not be done.
+    fn carry_out(&mut self, command: MediaCommand) -> Option<()> {
+        match command {
+            MediaCommand::Open { call, a, b, at, timeout } => self.open(call, a, b, at, timeout),
+            MediaCommand::Peer { call, side, media } => {
+                self.call_mut(call)?.name_peer(side, media, now());
+                Some(())
+            }
+            MediaCommand::Mark { call, at } => {
+                for side in [Side::A, Side::B] {
+                    if let Some(at) = self.call_mut(call)?.leg_mut(side).mark(at) {
+                        (self.events)(MediaEvent::Forwarded { call, side, at });
+                    }
+                }
+                Some(())
+            }
+            MediaCommand::Hold { call, held } => {
+                self.call_mut(call)?.hold(held, now());
+                Some(())
+            }
+            MediaCommand::Close { call } => self.close(call),
+        }
+    }
+
+    fn call_mut(&mut self, call: CallId) -> Option<&mut Call> {
+        self.calls.get_mut(*self.places.get(&call)?)?.as_deref_mut()
+    }
+
+    fn open(
+        &mut self,
+        id: CallId,
+        a: Lease,
+        b: Lease,
+        at: Moment,
+        timeout: Duration,
+    ) -> Option<()> {
+        if self.places.contains_key(&id) {
+            return None;
+        }
+        let (a, b) = (self.pool.claim(a.port)?, self.pool.claim(b.port)?);
+        let mut call = Box::new(Call::new(id, a, b, at, timeout));
+        self.drain(&call);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.calls.push(None);
+            self.calls.len() - 1
+        });
+        if let Err(error) = self.admit(&mut call, place) {
+            tracing::error!(call = %id, %error, "a call's RTP ports cannot be opened");
+            self.expel(&call);
+            self.free.push(place);
+            return None;
+        }
+        *self.calls.get_mut(place)? = Some(call);
+        self.places.insert(id, place);
+        self.tally.active.add(1);
+        Some(())
+    }
+
+    /// Opens the four sockets of a call and waits for packets on them.
+    fn admit(&self, call: &mut Call, place: usize) -> std::io::Result<()> {
+        call.a.open()?;
+        call.b.open()?;
+        for (side, channel) in SOCKETS {
+            let token = to_token(place, side, channel);
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+            self.epoll.add(call.leg_mut(side).socket(channel), event)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the four sockets deaf and throws away what they still hold.
+    fn expel(&mut self, call: &Call) {
+        for leg in [&call.a, &call.b] {
+            for channel in [Channel::Rtp, Channel::Rtcp] {
+                // Fails only for a socket that was never added.
+                let _ = self.epoll.delete(leg.socket(channel));
+            }
+            self.tally.overrun.add(u64::from(leg.shut()));
+        }
+        self.drain(call);
+    }
+
+    fn drain(&mut self, call: &Call) {
+        for leg in [&call.a, &call.b] {
+            for channel in [Channel::Rtp, Channel::Rtcp] {
+                let thrown = self.batch.drain(leg.socket(channel)) as u64;
+                self.tally.packets_in.add(thrown);
+                self.tally.stale.add(thrown);
+            }
+        }
+    }
+
+    fn close(&mut self, id: CallId) -> Option<()> {
+        let place = self.places.remove(&id)?;
+        let call = self.calls.get_mut(place)?.take()?;
+        self.free.push(place);
+        self.expel(&call);
+        self.tally.active.subtract(1);
+        let (a, b) = (call.a.reception.stats(), call.b.reception.stats());
+        // The pairs are free again before anyone can hear that they are.
+        drop(call);
+        (self.events)(MediaEvent::Closed { call: id, a, b });
+        Some(())
+    }
+
+    fn sweep(&mut self) {
+        let present = now();
+        for call in self.calls.iter_mut().flatten() {
+            if let Some(since) = call.silent_since(present) {
+                (self.events)(MediaEvent::Silent { call: call.id, since });
+            }
+        }
+    }
+}
+
+/// Sends what passes to `peer`; what the kernel does not take becomes [`Fate::Unsent`].
+fn send(batch: &RecvBatch, fates: &mut [Fate], socket: &Socket, peer: std::net::SocketAddr) {
+    let mut done = 0;
+    loop {
+        let left = batch.packets().zip(fates.iter()).skip(done);
+        let passing = left.filter(|(_, fate)| fate.passes());
+        let sent = socket.send(passing.map(|(packet, _)| (packet.bytes, peer)));
+        let Some(why) = sent.stopped else { return };
+        let passing = fates.iter().enumerate().skip(done).filter(|(_, fate)| fate.passes());
+        let Some((place, _)) = passing.take(sent.count + 1).last() else { return };
+        let Some(unsent) = fates.get_mut(place..) else { return };
+        if why.kind() == std::io::ErrorKind::WouldBlock {
+            return replace_passing(unsent, Fate::Unsent);
+        }
+        replace_passing(unsent.get_mut(..1).unwrap_or_default(), Fate::Unsent);
+        done = place + 1;
+    }
+}
+
+fn replace_passing(fates: &mut [Fate], with: Fate) {
+    fates.iter_mut().filter(|fate| fate.passes()).for_each(|fate| *fate = with);
+}
+
+fn to_token(place: usize, side: Side, channel: Channel) -> u64 {
+    (place as u64) << 2 | u64::from(side == Side::B) << 1 | u64::from(channel == Channel::Rtcp)
+}
+
+fn from_token(token: u64) -> (usize, Side, Channel) {
+    let side = if token & 2 == 0 { Side::A } else { Side::B };
+    let channel = if token & 1 == 0 { Channel::Rtp } else { Channel::Rtcp };
+    (usize::try_from(token >> 2).unwrap_or(usize::MAX), side, channel)
+}
+
+fn span_ns(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
