@@ -6,4 +6,5 @@
 //! message`.
 
 pub mod message;
+pub mod profile;
 pub mod transaction;
