@@ -1,1 +1,100 @@
-//! placeholder
+//! Admin HTTP API and its one page: reads telemetry and the store, passes orders to the engine.
+//!
+//! | path | what |
+//! |---|---|
+//! | `GET /` | the page: percentiles, calls, counters |
+//! | `GET /healthz`, `/readyz` | alive; ready, or 503 with the reasons (no token needed) |
+//! | `GET /metrics` | OpenMetrics text |
+//! | `GET /v1/version` | what runs here |
+//! | `GET /v1/latency[?window=1m\|5m\|1h\|all]` | every histogram |
+//! | `GET /v1/latency/{name}[.hgrm\|.hlog\|.csv]` | one histogram, as JSON or as a file |
+//! | `POST /v1/latency/reset[?name=]` | forget one histogram, or all |
+//! | `GET /v1/calls`, `/v1/calls/{id}` | calls that are up, and the last that ended |
+//! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
+//! | `POST /v1/drain` | take no new calls: 202 |
+//!
+//! Every error is JSON: `{"error": what is wrong, "hint": what to do}`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use cooee_model::command::Command;
+use cooee_telemetry::Telemetry;
+use secrecy::SecretString;
+
+use crate::answer::Problem;
+
+pub mod answer;
+mod calls;
+mod guard;
+mod latency;
+pub mod limits;
+mod node;
+mod serve;
+#[cfg(test)]
+mod tests;
+
+pub use crate::serve::serve;
+
+/// Why the API could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address can be reached from elsewhere and nothing keeps strangers out.
+    #[error("{0} is not loopback: the admin API needs auth = \"token\" there")]
+    Unguarded(SocketAddr),
+    /// The socket failed.
+    #[error("the admin socket failed: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// Who may ask.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// Anyone on this machine; refused on any address but loopback.
+    None,
+    /// Whoever brings this as `Authorization: Bearer`.
+    Token(SecretString),
+}
+
+/// Passes an order to the engine; false where its queue is full.
+pub type Commands = Arc<dyn Fn(Command) -> bool + Send + Sync>;
+
+/// Says what the node still lacks to take calls; empty: ready.
+pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// The handles that the API works with.
+#[derive(Clone)]
+pub struct Admin {
+    /// What is measured and counted.
+    pub telemetry: Arc<Telemetry>,
+    /// Orders to the engine.
+    pub commands: Commands,
+    /// Whether the node takes calls.
+    pub readiness: Readiness,
+    /// Who may ask.
+    pub auth: Auth,
+}
+
+/// The routes of the API, with its guards around them.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/", get(node::page))
+        .route("/healthz", get(node::health))
+        .route("/readyz", get(node::ready))
+        .route("/metrics", get(node::metrics))
+        .route("/v1/version", get(node::version))
+        .route("/v1/drain", post(node::drain))
+        .route("/v1/latency", get(latency::list))
+        .route("/v1/latency/reset", post(latency::reset))
+        .route("/v1/latency/{name}", get(latency::show))
+        .route("/v1/calls", get(calls::list))
+        .route("/v1/calls/{id}", get(calls::show).delete(calls::hang_up))
+        .fallback(|| async { Problem::not_found("no such path", "GET / shows what there is") })
+        .layer(DefaultBodyLimit::max(limits::BODY_MAX_BYTES))
+        .layer(from_fn_with_state(admin.clone(), guard::guard))
+        .with_state(admin)
+}

@@ -1,0 +1,19 @@
+//! Every limit of this room, with what happens at it.
+
+use std::time::Duration;
+
+/// Connections served at once; more wait in the kernel's backlog.
+pub const CONNECTIONS_MAX: usize = 64;
+
+/// A connection to which nothing has been written for this long is closed: an idle one quietly, one
+/// that was sending a request or not taking its answer is counted as stalled.
+pub const STALL: Duration = Duration::from_secs(30);
+
+/// A request that is not answered by then is answered with 503.
+pub const ANSWER: Duration = Duration::from_secs(10);
+
+/// After an order to stop, open connections have this long to end.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Largest request body; a larger one is answered with 413.
+pub const BODY_MAX_BYTES: usize = 64 << 10;

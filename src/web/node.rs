@@ -1,0 +1,77 @@
+//! The node itself: alive, ready, version, metrics, drain, and the page.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use cooee_model::command::Command;
+use cooee_telemetry::export::rfc3339;
+use cooee_telemetry::exposition::CONTENT_TYPE;
+use serde::Serialize;
+
+use crate::Admin;
+use crate::answer::{Problem, aside};
+
+const PAGE: &str = include_str!("page.html");
+
+#[derive(Serialize)]
+struct Health {
+    alive: bool,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: String,
+    node: String,
+    started: String,
+}
+
+#[derive(Serialize)]
+struct Ordered {
+    ordered: &'static str,
+}
+
+pub(crate) async fn page() -> Html<&'static str> {
+    Html(PAGE)
+}
+
+pub(crate) async fn health() -> Response {
+    Json(Health { alive: true }).into_response()
+}
+
+pub(crate) async fn ready(State(admin): State<Admin>) -> Result<Response, Problem> {
+    let reasons = aside(move || (admin.readiness)()).await?;
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(Ready { ready, reasons })).into_response())
+}
+
+pub(crate) async fn version(State(admin): State<Admin>) -> Response {
+    let identity = admin.telemetry.identity();
+    let version = Version {
+        name: "cooee",
+        version: identity.version.clone(),
+        node: identity.node.clone(),
+        started: rfc3339(admin.telemetry.started()),
+    };
+    Json(version).into_response()
+}
+
+pub(crate) async fn metrics(State(admin): State<Admin>) -> Result<Response, Problem> {
+    let text = aside(move || admin.telemetry.exposition()).await?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+pub(crate) async fn drain(State(admin): State<Admin>) -> Result<Response, Problem> {
+    if !(admin.commands)(Command::Drain) {
+        return Err(Problem::unavailable("the engine takes no orders now"));
+    }
+    Ok((StatusCode::ACCEPTED, Json(Ordered { ordered: "drain" })).into_response())
+}
