@@ -12,9 +12,9 @@ pub const RTP_BATCH: usize = 16;
 /// Bytes of the largest RTP or RTCP datagram relayed; a longer one is counted as malformed.
 pub const RTP_DATAGRAM_BYTES: usize = 2048;
 
-/// Receive buffer asked for per socket, bytes; the kernel doubles it, which holds 14 (on a network
-/// card) to 42 (on loopback) voice packets. What comes when it is full is lost and counted as
-/// overrun: voice that would wait longer than that is of no use.
+/// Receive buffer asked for per socket, bytes; the kernel doubles it, which holds some 14 (on a
+/// network card) to 39 (on loopback) voice packets. What comes when it is full is counted as
+/// overrun and lost: voice that would wait longer than that is of no use.
 pub const RTP_RECV_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Commands that may wait for one worker; more are refused to the sender and counted.

@@ -3,16 +3,22 @@
 
 mod common;
 
+use std::net::SocketAddr;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
+use common::{Peer, RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
 use cooee_media::error::Error;
+use cooee_media::limits::COMMANDS_WAITING;
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_media::socket;
 use cooee_model::ids::{CallId, Lease, Side};
 use cooee_model::media::{Latch, MediaCommand, MediaEvent};
 use cooee_model::sample::{Sample, Unmeasured};
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 
 #[test]
 fn packets_pass_bit_exact_both_ways_from_the_leased_ports() {
@@ -223,37 +229,92 @@ fn figures_of_a_lossy_stream_are_told_at_the_end() {
 }
 
 #[test]
-fn every_passed_packet_is_measured() {
-    struct Sum(std::sync::mpsc::Sender<u64>);
-    impl Sample for Sum {
+fn every_passed_packet_is_measured_and_no_other() {
+    struct Spans(Sender<u64>);
+    impl Sample for Spans {
         fn record(&mut self, ns: u64) {
             let _ = self.0.send(ns);
         }
     }
-    let ip = "127.20.12.1".parse().unwrap();
-    let pool = Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_A + 3, 0).unwrap();
-    let (sender, spans) = std::sync::mpsc::channel();
-    let spin = Duration::from_micros(100);
-    let config = RelayConfig { spin, ..RelayConfig::default() };
-    let relay = Relay::start(pool, &config, vec![Sum(sender)], |_| {}).unwrap();
-    let (_, events) = std::sync::mpsc::channel();
-    let world = World { net: [20, 12], relay, events };
+    let (sender, spans) = channel();
+    let ours = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    let cpu = (0..CpuSet::count()).find(|cpu| ours.is_set(*cpu).unwrap()).unwrap();
+    let config = RelayConfig { pin_cpus: vec![cpu], spin: Duration::from_micros(100) };
+    let world = World::start([20, 12], 2, config, vec![Spans(sender)]);
     let (a, b) = (world.peer(10, 4000), world.peer(20, 4000));
     let call = CallId(1);
     world.open(call, Duration::ZERO);
     world.name(call, Side::A, a.addr, Latch::Strict);
     world.name(call, Side::B, b.addr, Latch::Strict);
-    world.wait_counters(|c| c.active == 1);
-    // Named after the opening by the same thread: one unheard packet may come between.
-    let mut sequence = 0;
-    while world.relay.counters().packets_out == 0 {
+    world.settle();
+    for sequence in 0..20 {
         a.send(&rtp(8, sequence), world.at(RELAY_PORT_A));
-        sequence += 1;
-        std::thread::yield_now();
+        a.send(b"not RTP", world.at(RELAY_PORT_A));
+        b.recv();
     }
-    b.recv();
-    let first = spans.recv_timeout(common::DEADLINE).unwrap();
-    assert!(first > 0 && first < 1_000_000_000, "{first} ns");
+    world.close(call);
+    let counters = world.relay.counters();
+    assert_eq!(counters.packets_out, 20);
+    drop(world);
+    let spans: Vec<u64> = spans.iter().collect();
+    assert_eq!(spans.len() as u64 + counters.unstamped, 20);
+    assert!(spans.iter().all(|ns| *ns > 0), "{spans:?}");
+}
+
+#[test]
+fn a_full_queue_refuses_and_counts_and_never_blocks() {
+    let ip = "127.20.14.1".parse().unwrap();
+    let pool = Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_A + 1, 0).unwrap();
+    let (go_on, stopped) = channel::<()>();
+    let stopped = Arc::new(Mutex::new(stopped));
+    // The worker stands still in its first event until the test lets it go on.
+    let tell = move |_| stopped.lock().unwrap().recv().unwrap_or(());
+    let relay = Relay::start(pool, &RelayConfig::default(), vec![Unmeasured], tell).unwrap();
+    let close = || relay.send(MediaCommand::Close { call: CallId(1) });
+    let taken = (0..COMMANDS_WAITING + 100).filter(|_| close()).count();
+    assert!((COMMANDS_WAITING..COMMANDS_WAITING + 2).contains(&taken), "{taken}");
+    let refused = relay.counters().commands_refused;
+    assert_eq!(refused, (COMMANDS_WAITING + 100 - taken) as u64);
+    drop(go_on);
+    // The end waits for the orders taken, and gives the ports back.
+    drop(relay);
+    assert_eq!(Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_A + 1, 0).unwrap().skipped(), 0);
+}
+
+#[test]
+fn ipv6_is_relayed_too() {
+    let ip = "::1".parse().unwrap();
+    let pool = Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_B + 1, 46).unwrap();
+    let (sender, events) = channel();
+    let tell = move |event| drop(sender.send(event));
+    let relay = Relay::start(pool, &RelayConfig::default(), vec![Unmeasured], tell).unwrap();
+    let world = World { net: [20, 15], relay, events };
+    let (a, b) = (Peer::bind(ip, 22_000), Peer::bind(ip, 22_002));
+    let call = CallId(6);
+    world.open(call, Duration::ZERO);
+    world.name(call, Side::A, a.addr, Latch::Strict);
+    world.name(call, Side::B, b.addr, Latch::Strict);
+    world.settle();
+    a.send(&rtp(8, 1), SocketAddr::new(ip, RELAY_PORT_A));
+    assert_eq!(b.recv(), (rtp(8, 1), SocketAddr::new(ip, RELAY_PORT_B)));
+    b.send(&rtp(8, 2), SocketAddr::new(ip, RELAY_PORT_B));
+    assert_eq!(a.recv(), (rtp(8, 2), SocketAddr::new(ip, RELAY_PORT_A)));
+}
+
+#[test]
+fn what_the_kernel_refuses_is_counted() {
+    let talk = Talk::new([20, 16]);
+    // An IPv4 socket cannot send there.
+    let elsewhere = "[::1]:4000".parse().unwrap();
+    talk.world.name(talk.call, Side::B, elsewhere, Latch::Strict);
+    talk.world.settle();
+    for sequence in 0..3 {
+        talk.a.send(&rtp(8, sequence), talk.port_a());
+    }
+    talk.world.wait_counters(|c| c.send_failed == 3);
+    let (a, _) = talk.world.close(talk.call);
+    assert_eq!((a.packets, a.forwarded), (3, 0));
+    talk.world.assert_balanced();
 }
 
 #[test]

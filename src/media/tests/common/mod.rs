@@ -14,7 +14,7 @@ use cooee_media::relay::{Relay, RelayConfig};
 use cooee_media::socket;
 use cooee_model::ids::{CallId, Lease, Side};
 use cooee_model::media::{Latch, MediaCommand, MediaEvent, PeerMedia, StreamStats};
-use cooee_model::sample::Unmeasured;
+use cooee_model::sample::{Sample, Unmeasured};
 
 /// How long anything may take before a test fails: no test waits this long to pass.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -65,16 +65,22 @@ impl Peer {
 impl World {
     /// A relay on `127.x.y.1` with `pairs` port pairs from [`RELAY_PORT_A`] on.
     pub fn new(net: [u8; 2], pairs: u16, workers: usize) -> Self {
+        Self::start(net, pairs, RelayConfig::default(), vec![Unmeasured; workers])
+    }
+
+    pub fn start<S: Sample + 'static>(
+        net: [u8; 2],
+        pairs: u16,
+        config: RelayConfig,
+        samples: Vec<S>,
+    ) -> Self {
         let ip = IpAddr::V4(Ipv4Addr::new(127, net[0], net[1], 1));
         let last = RELAY_PORT_A + pairs * 2 - 1;
         let pool = Pool::bind(ip, RELAY_PORT_A..=last, 46).unwrap();
         assert_eq!(pool.ports().len(), usize::from(pairs));
         let (sender, events) = channel();
-        let relay =
-            Relay::start(pool, &RelayConfig::default(), vec![Unmeasured; workers], move |event| {
-                drop(sender.send(event))
-            })
-            .unwrap();
+        let tell = move |event| drop(sender.send(event));
+        let relay = Relay::start(pool, &config, samples, tell).unwrap();
         Self { net, relay, events }
     }
 
