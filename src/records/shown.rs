@@ -1,0 +1,184 @@
+//! Rows as people read them: instants in UTC, spans, and tables for a terminal.
+
+/// Microseconds since the Unix epoch as `2026-01-01T00:00:00.000Z`; rounded down.
+pub fn iso_utc(us: i64) -> String {
+    let ms = us.div_euclid(1000);
+    let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    let (year, month, day) = civil(days);
+    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000)
+}
+
+/// Milliseconds as seconds with three places; empty where there is no span.
+pub fn seconds(ms: Option<f64>) -> String {
+    ms.map_or_else(String::new, |ms| format!("{:.3}", ms / 1000.0))
+}
+
+/// A text that is no instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAnInstant;
+
+impl std::fmt::Display for NotAnInstant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an instant is 90s, 15m, 1h, 7d (ago), 2026-01-31 or 2026-01-31T08:00:00Z")
+    }
+}
+
+impl std::error::Error for NotAnInstant {}
+
+/// Reads `90s`, `15m`, `1h`, `7d` (that long before `now_us`), or a day or second in UTC.
+/// Microseconds since the Unix epoch.
+///
+/// # Errors
+/// [`NotAnInstant`].
+pub fn instant(text: &str, now_us: i64) -> Result<i64, NotAnInstant> {
+    ago(text, now_us).or_else(|| day_or_second(text)).ok_or(NotAnInstant)
+}
+
+fn ago(text: &str, now_us: i64) -> Option<i64> {
+    let (count, unit_s) = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)]
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)))?;
+    let count: u32 = count.parse().ok()?;
+    now_us.checked_sub(i64::from(count).checked_mul(unit_s * 1_000_000)?)
+}
+
+fn day_or_second(text: &str) -> Option<i64> {
+    let (day, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+    let [year, month, dom] = numbers(day, '-')?;
+    let time = time.strip_suffix('Z').unwrap_or(time);
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let [h, m, s] = numbers(time, ':').or_else(|| numbers(&format!("{time}:00"), ':'))?;
+    let fraction_us: i64 = format!("{fraction:0<6}").parse().ok().filter(|us| *us < 1_000_000)?;
+    let days = days_from(year, month, dom);
+    let real = civil(days) == (year, month, dom) && h < 24 && m < 60 && s < 60 && year > 1969;
+    real.then(|| ((days * 24 + h) * 60 + m) * 60 + s)?
+        .checked_mul(1_000_000)?
+        .checked_add(fraction_us)
+}
+
+fn numbers(text: &str, between: char) -> Option<[i64; 3]> {
+    let mut parts = text.split(between).map(|part| {
+        let digits = !part.is_empty() && part.len() < 5 && part.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| part.parse::<i64>().ok()).flatten()
+    });
+    let three = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(three)
+}
+
+/// Year, month and day of a day since the epoch (proleptic Gregorian calendar; years are counted
+/// from March, so that the leap day is the last of its year).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let since = days + 719_468;
+    let (era, of_era) = (since.div_euclid(146_097), since.rem_euclid(146_097));
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
+}
+
+/// The inverse of [`civil`] for dates that exist.
+fn days_from(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// A table for a terminal: columns as wide as their widest cell, numbers to the right, two spaces
+/// between, nothing at the end of a line. A column counts as numbers if all its cells do.
+pub fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
+    let mut out = String::new();
+    let columns: Vec<(usize, bool)> = titles
+        .iter()
+        .enumerate()
+        .map(|(n, title)| {
+            let cells = || rows.iter().filter_map(move |row| row.get(n));
+            let width = cells().map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let number = |cell: &String| cell.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+            (width.max(title.chars().count()), cells().all(number))
+        })
+        .collect();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (cell, (width, number)) in cells.zip(&columns) {
+            let cell: String = cell.chars().map(printable).collect();
+            let width = *width;
+            text +=
+                &if *number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
+        }
+        out.push_str(text.trim_end());
+        out.push('\n');
+    };
+    line(&mut titles.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    out
+}
+
+/// What a peer put into a name must not steer the terminal.
+fn printable(c: char) -> char {
+    if c.is_control() { '\u{fffd}' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_told_in_utc() {
+        for (us, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000Z"),
+            (1_767_225_599_999_999, "2025-12-31T23:59:59.999Z"),
+            (1_767_225_600_123_456, "2026-01-01T00:00:00.123Z"),
+            (4_102_444_800_000_000, "2100-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(iso_utc(us), text);
+            if us >= 0 {
+                assert_eq!(instant(text, 0), Ok(us / 1000 * 1000));
+            }
+        }
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_reads_back() {
+        for days in 0..146_097 {
+            let (year, month, day) = civil(days);
+            assert_eq!(days_from(year, month, day), days);
+        }
+    }
+
+    #[test]
+    fn instants_are_read_as_people_write_them() {
+        let now = 1_767_225_600_000_000;
+        for (text, us) in [
+            ("90s", now - 90_000_000),
+            ("1h", now - 3_600_000_000),
+            ("7d", now - 604_800_000_000),
+            ("2026-01-01", now),
+            ("2026-01-01T00:01", now + 60_000_000),
+            ("2026-01-01 00:00:01.5Z", now + 1_500_000),
+        ] {
+            assert_eq!(instant(text, now), Ok(us), "{text}");
+        }
+        for text in ["", "h", "-1h", "1y", "2026-02-30", "2026-13-01", "2026-01-01T24:00", "x-y-z"]
+        {
+            assert_eq!(instant(text, now), Err(NotAnInstant), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_lines_up() {
+        let rows = [
+            ["a".to_owned(), "1.5".to_owned(), "x".to_owned()],
+            ["long".to_owned(), "20".to_owned(), "\u{1b}[2J".to_owned()],
+        ];
+        let shown = table(["name", "s", "note"], &rows);
+        assert_eq!(shown, "name    s  note\na     1.5  x\nlong   20  \u{fffd}[2J\n");
+    }
+}
