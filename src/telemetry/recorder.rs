@@ -1,13 +1,14 @@
 //! The hot end of a histogram: a recorder is owned by one thread, its cells are read by another.
 //!
-//! A sample is one relaxed load and two stores into cells of the recorder's own. The recorder of
-//! `hdrhistogram::sync` is not used: at each reader's phase shift it allocates a new histogram
-//! (270 KB) on the recording thread, and a parked thread keeps its samples, and the reader, waiting.
-//! The cells follow HdrHistogram's layout, so they merge into its histograms without loss.
+//! A sample is a load and a store of its cell and of a total, all the recorder's own: no locked
+//! instruction. The recorder of `hdrhistogram::sync` is not used: at each reader's phase shift it
+//! allocates a new histogram (270 KB) on the recording thread, and a parked thread keeps its
+//! samples, and the reader, waiting. The cells follow HdrHistogram's layout, so they merge into its
+//! histograms without loss.
 //!
 //! Invariants: one writer per cell (`Recorder` is not `Clone` and records by `&mut`); cells only
-//! grow, modulo 2^32; `total` is stored after the cell that it counts, so that a reader that sees a
-//! new total sees the cell. The reader keeps what it saw and takes the difference, at least once per
+//! grow, modulo 2^32; `total` is stored after the cell that it counts, so a reader that sees a new
+//! total sees the cell. The reader keeps what it saw and takes the difference, at least once per
 //! 2^32 samples.
 
 use std::sync::Arc;

@@ -1,0 +1,137 @@
+//! The page over made-up calls, for whoever works on it: `cargo run -p cooee-web --example page`.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cooee_model::account::{Account, AnswerSource, Outcome, Party, Role};
+use cooee_model::fact::{Fact, What};
+use cooee_model::ids::CallId;
+use cooee_model::moment::Moment;
+use cooee_model::sample::Sample;
+use cooee_telemetry::measure::Measure;
+use cooee_telemetry::stats::Direction;
+use cooee_telemetry::{Identity, Telemetry};
+use cooee_web::{Admin, Auth, serve};
+use tokio::net::TcpListener;
+
+fn now() -> Moment {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ns = u64::try_from(wall.as_nanos()).unwrap_or_default();
+    Moment::new(ns, i64::try_from(ns).unwrap_or_default())
+}
+
+fn invited(call: CallId, at: Moment) -> Fact {
+    let what = What::Invited {
+        trunk: "unitalk".to_owned(),
+        source: "192.0.2.10:5060".to_owned(),
+        sip_call_id: "a1".to_owned(),
+        customer: format!("+6149157{:04}", call.0 % 10_000),
+        called: "200".to_owned(),
+    };
+    Fact { call, seq: 0, at, what }
+}
+
+fn story(call: CallId, begun: Moment, length: u32) -> Vec<Fact> {
+    let at = |seconds| begun + Duration::from_secs(seconds);
+    let did = "+61255501234".to_owned();
+    let mut account = Account::new(call, "syd-1", begun);
+    account.route = "dialer-agents".to_owned();
+    account.role = Some(Role::AgentLeg);
+    account.customer = format!("+6149157{:04}", call.0 % 10_000);
+    account.did.clone_from(&did);
+    (account.outcome, account.end_party) = match call.0 % 5 {
+        0 => (Outcome::Busy, Party::Platform),
+        1 => (Outcome::Abandoned, Party::Customer),
+        _ => (Outcome::Connected, Party::Agent),
+    };
+    account.sip_final = 200;
+    account.answer_source = AnswerSource::Sip200;
+    account.times.b_200 = Some(at(2));
+    account.times.agent = Some(at(9));
+    account.times.end = Some(at(40));
+    let forwarded = What::Forwarded {
+        trunk: "b24-line-1".to_owned(),
+        route: "dialer-agents".to_owned(),
+        role: Role::AgentLeg,
+        did,
+        did_rule: "sticky".to_owned(),
+        attempt: 1,
+        sip_call_id: "b1".to_owned(),
+    };
+    let later = [
+        (1, forwarded),
+        (1, What::Ringing { code: 180, early_media: false }),
+        (2, What::PlatformAnswered {}),
+        (9, What::AgentAnswered { source: AnswerSource::Sip200, err_ms: 0 }),
+        (10, What::Bridged {}),
+        (40, What::Ended { account: Box::new(account) }),
+    ];
+    let facts = (1..).zip(later).map(|(seq, (s, what))| Fact { call, seq, at: at(s), what });
+    std::iter::once(invited(call, begun)).chain(facts).take(length as usize + 1).collect()
+}
+
+fn fill(telemetry: &Telemetry, begun: Moment) {
+    for number in 0..14_u64 {
+        let call =
+            CallId::new(begun.wall.unsigned_abs() / 1_000_000 + number, 77 * u128::from(number));
+        let length = if number < 8 { 6 } else { u32::try_from(number % 6).unwrap_or_default() };
+        story(call, begun, length).iter().for_each(|fact| telemetry.observe(fact));
+    }
+    for (measure, typical_ns) in [
+        (Measure::InviteForward, 190_000_u64),
+        (Measure::ResponseForward, 120_000),
+        (Measure::ByeForward, 110_000),
+        (Measure::Sip100, 60_000),
+        (Measure::RtpForward, 24_000),
+        (Measure::JournalAppend, 700),
+    ] {
+        let mut recorder = telemetry.recorder(measure);
+        let mut seed = typical_ns;
+        for _ in 0..40_000 {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let unit = ((seed >> 33) as f64 / 2_f64.powi(31)).max(1e-6);
+            recorder.record((typical_ns as f64 * (0.8 + 0.15 / unit.powf(0.4))) as u64);
+        }
+    }
+    for (method, code) in
+        [("INVITE", 0), ("INVITE", 100), ("INVITE", 180), ("INVITE", 200), ("BYE", 0)]
+    {
+        telemetry.engine.messages.count(Direction::In, method, code);
+        telemetry.engine.messages.count(Direction::Out, method, code);
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().unwrap_or_else(|| "127.0.0.1:8060".to_owned());
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let identity = Identity {
+        node: "syd-1".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        trunks: names(&["unitalk", "b24-line-1"]),
+        routes: names(&["dialer-agents"]),
+    };
+    let telemetry = Arc::new(Telemetry::new(identity, now()));
+    if arguments.next().as_deref() != Some("empty") {
+        fill(&telemetry, now());
+    }
+    let ticking = Arc::clone(&telemetry);
+    tokio::spawn(async move {
+        loop {
+            ticking.tick(now());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let admin = Admin {
+        telemetry,
+        commands: Arc::new(|_| true),
+        readiness: Arc::new(Vec::new),
+        auth: Auth::None,
+    };
+    serve(TcpListener::bind(address).await?, admin, std::future::pending()).await?;
+    Ok(())
+}
