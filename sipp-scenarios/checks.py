@@ -1,0 +1,144 @@
+"""What must hold after a row, as plain functions over what was seen.
+
+Each gives a list of complaints; an empty list is a pass. Nothing here starts, waits or prints.
+"""
+
+from collections import Counter, defaultdict
+
+
+def sipp_went(name, code, stat, calls):
+    """SIPp ended well and every call went as its scenario says."""
+    found = []
+    if code != 0:
+        found.append(f"{name}: sipp ended with {code} (None: it did not end in time)")
+    if stat["ok"] != calls:
+        found.append(f"{name}: {stat['ok']} of {calls} calls went as written")
+    if stat["failed"]:
+        found.append(f"{name}: {stat['failed']} calls failed")
+    return found
+
+
+def legs(cdr, side):
+    """The Call-IDs of one side of a record."""
+    return [leg["sip_call_id"] for leg in cdr.get("legs", []) if leg.get("side") == side]
+
+
+def by_a_call_id(cdrs):
+    """The records by the Call-ID of their A leg."""
+    found = defaultdict(list)
+    for cdr in cdrs:
+        for call_id in legs(cdr, "A"):
+            found[call_id].append(cdr)
+    return found
+
+
+def one_cdr_each(cdrs, call_ids):
+    """Every call has exactly one record, and no record speaks of another call."""
+    found, records = [], by_a_call_id(cdrs)
+    for call_id in sorted(call_ids):
+        if len(records[call_id]) != 1:
+            found.append(f"{call_id}: {len(records[call_id])} records, wanted 1")
+    twice = [call for call, count in Counter(cdr.get("id") for cdr in cdrs).items() if count > 1]
+    found += [f"{call}: the same record twice" for call in twice]
+    return found
+
+
+def fields_are(cdrs, wanted):
+    """Each record has the wanted fields; a wanted value may be a function that judges."""
+    found = []
+    for cdr in cdrs:
+        for name, value in wanted.items():
+            seen = cdr.get(name)
+            fine = value(seen) if callable(value) else seen == value
+            if not fine:
+                shown = getattr(value, "__doc__", None) or repr(value)
+                found.append(f"{cdr.get('id')}: {name} is {seen!r}, wanted {shown}")
+    return found
+
+
+def legs_are_apart(cdrs, b_call_ids):
+    """Two dialogs: the Call-IDs differ, and B's is one that B saw."""
+    found = []
+    for cdr in cdrs:
+        a, b = legs(cdr, "A"), legs(cdr, "B")
+        if set(a) & set(b):
+            found.append(f"{cdr.get('id')}: both legs share a Call-ID")
+        strangers = [call_id for call_id in b if call_id not in b_call_ids]
+        if strangers:
+            found.append(f"{cdr.get('id')}: B never saw {strangers}")
+    return found
+
+
+def nothing_of_a_on_b(a_invite, b_invite, hidden):
+    """B's INVITE names nothing of A's network."""
+    return [f"B's INVITE shows A's {what}" for what in hidden if what and what in b_invite
+            and what in a_invite]
+
+
+def latency_counted(latency, name, least):
+    """A histogram has seen at least so many."""
+    count = latency.get(name, {}).get("count", 0)
+    return [] if count >= least else [f"/v1/latency: {name} counted {count}, wanted {least}"]
+
+
+def back_to_start(name, before, after, slack):
+    """A gauge has come back to where it was."""
+    if after <= before + slack:
+        return []
+    return [f"{name}: {before} at the start, {after} at the end (slack {slack})"]
+
+
+def answered(short_log):
+    """Call-IDs that saw a 2xx to an INVITE, sent or received."""
+    return {call_id for _, call_id, cseq, first in short_log
+            if "INVITE" in cseq and first.startswith("SIP/2.0 2")}
+
+
+def told_of_the_end(short_log, call_ids):
+    """Each of the calls saw a BYE, one way or the other."""
+    ended = {call_id for _, call_id, _, first in short_log if first.startswith("BYE ")}
+    return [f"{call_id}: was up and never heard of its end" for call_id in sorted(call_ids - ended)]
+
+
+def crash_lost_nothing(cdrs, a_answered, b_answered):
+    """Every call that any peer saw answered has exactly one record."""
+    found, by_leg = [], Counter()
+    for cdr in cdrs:
+        by_leg.update(set(legs(cdr, "A") + legs(cdr, "B")))
+    for side, call_ids in (("A", a_answered), ("B", b_answered)):
+        for call_id in sorted(call_ids):
+            if by_leg[call_id] != 1:
+                found.append(f"{side} saw {call_id} answered: {by_leg[call_id]} records, wanted 1")
+    return found
+
+
+def close_in_time(cdrs, seen, limit_us=1000, share=0.99):
+    """The records' times lie by the kernel's: so large a share within so many microseconds.
+
+    `seen` maps an A Call-ID to {field: microseconds since the epoch}. Gives (complaints, figures).
+    """
+    found, figures = [], {}
+    records = by_a_call_id(cdrs)
+    apart = defaultdict(list)
+    for call_id, times in seen.items():
+        for cdr in records.get(call_id, []):
+            for field, at_us in times.items():
+                if cdr.get(field) is not None:
+                    apart[field].append(abs(cdr[field] - at_us))
+    for field, spans in sorted(apart.items()):
+        spans.sort()
+        within = sum(span <= limit_us for span in spans) / len(spans)
+        figures[field] = {"calls": len(spans), "within_1ms": round(within, 4),
+                          "p50_us": percentile(spans, 0.5), "p99_us": percentile(spans, 0.99),
+                          "max_us": spans[-1]}
+        if within < share:
+            found.append(f"{field}: {within:.2%} within {limit_us} us, wanted {share:.0%}")
+    for field in ("t_invite_us", "t_b_200_us", "t_end_us"):
+        if field not in apart:
+            found.append(f"{field}: nothing to compare")
+    return found, figures
+
+
+def percentile(ordered, share):
+    """The value at a share of a sorted list; 0 where it is empty."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0

@@ -1,0 +1,238 @@
+"""One cooee under test: its configuration, its process, and what it says of itself."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DID = "+61270100001"
+SIP = "127.3.0.1"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def configuration(data_dir, admin, lines, *, sip=SIP, t1_ms=500, ports="12000-19998",
+                  max_cps=2000, media_mode="relay"):
+    """A `cooee.toml` with the trunk `unitalk` on the A side and one trunk and route per line.
+
+    A line is a dict: name, role, profile, prefix (of the number dialled), peer (host:port), and for
+    a digest also login and secret.
+    """
+    head = f"""\
+version = 1
+
+[node]
+id = "sipp-1"
+timezone = "Australia/Sydney"
+data_dir = "{data_dir}"
+drain_seconds = 5
+
+[sip]
+bind = ["udp:{sip}:5060"]
+advertise = "{sip}"
+max_cps = {max_cps}
+max_sessions = 20000
+t1_ms = {t1_ms}
+options_ping = {{ interval_s = 30, fail_after = 3 }}
+
+[media]
+bind = "{sip}"
+advertise = "{sip}"
+ports = "{ports}"
+mode = "{media_mode}"
+
+[admin]
+bind = "127.0.0.1:{admin}"
+auth = "none"
+
+[log]
+level = "warn"
+
+[[did]]
+number = "{DID}"
+state = "SA"
+owned = true
+
+[caller_id]
+default = "{DID}"
+strategy = ["default"]
+
+[[trunk]]
+name = "unitalk"
+profile = "unitalk"
+allow = ["127.1.0.0/16"]
+limits = {{ cps = {max_cps}, sessions = 20000 }}
+"""
+    parts = [head]
+    for line in lines:
+        secret = f'secret = "{line["secret"]}"\n' if "secret" in line else ""
+        parts.append(f"""
+[[trunk]]
+name = "vox-{line['name']}"
+profile = "{line['profile']}"
+vars = {{ account_domain = "vox.example", login = "sip12", line = "sip12", app = "app", \
+account = "acc" }}
+{secret}peers = ["udp:{line['peer']}"]
+limits = {{ cps = {max_cps}, sessions = 20000 }}
+
+[[route]]
+name = "{line['name']}"
+role = "{line['role']}"
+from = "unitalk"
+when = {{ field = "to", op = "regex", value = '^\\+?{line['prefix']}' }}
+chain = [ {{ target = "trunk:vox-{line['name']}", timeout_s = 30 }} ]
+answer_source = "sip200"
+""")
+    return "".join(parts)
+
+
+class Node:
+    """Starts, asks, kills and restarts one cooee on one data directory."""
+
+    def __init__(self, where, lines, cpu=None, **settings):
+        self.where = Path(where)
+        self.where.mkdir(parents=True, exist_ok=True)
+        self.sip = settings.get("sip", SIP)
+        self.admin = free_port()
+        self.cpu = cpu
+        self.config = self.where / "cooee.toml"
+        data_dir = self.where / "data"
+        data_dir.mkdir(exist_ok=True)
+        self.config.write_text(configuration(data_dir, self.admin, lines, **settings))
+        self.binary = Path(os.environ.get("COOEE_BIN", REPOSITORY / "target/release/cooee"))
+        self.process = None
+
+    def command(self, *words):
+        return [str(self.binary), "--config", str(self.config), *words]
+
+    def start(self, seconds=10):
+        """Starts it and waits until it is ready; gives the seconds that took."""
+        began = time.monotonic()
+        pin = ["taskset", "-c", str(self.cpu)] if self.cpu is not None else []
+        self.log = open(self.where / "cooee.log", "ab")
+        # The runtime directory holds the journal's head; it must not be the system's own.
+        runtime = self.where / "run"
+        runtime.mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            pin + self.command("run"), cwd=REPOSITORY, stdin=subprocess.DEVNULL,
+            stdout=self.log, stderr=self.log,
+            env={**os.environ, "RUNTIME_DIRECTORY": str(runtime)})
+        while time.monotonic() - began < seconds:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"cooee ended with {self.process.returncode}:\n{self.last_log()}")
+            if self.ready():
+                return time.monotonic() - began
+            time.sleep(0.01)
+        raise RuntimeError(f"cooee was not ready within {seconds} s:\n{self.last_log()}")
+
+    def ready(self):
+        try:
+            self.get("/readyz", timeout=1)
+            return True
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def get(self, path, timeout=10):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=timeout) as answer:
+            return answer.read().decode()
+
+    def latency(self):
+        """The histograms by name; spans in nanoseconds."""
+        return by_name(json.loads(self.get("/v1/latency")))
+
+    def metrics(self):
+        """Every series of the exposition, by name with labels."""
+        found = {}
+        for line in self.get("/metrics").splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                found[name] = float(value)
+        return found
+
+    def cdrs(self):
+        """All call detail records, from `cooee cdr list --json`."""
+        done = subprocess.run(self.command("cdr", "list", "--json", "--limit", "1000000"),
+                              capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"cdr list ended with {done.returncode}: {done.stderr}")
+        return rows_of(done.stdout)
+
+    def cdrs_settled(self, wanted, seconds=10):
+        """The records, once there are as many as wanted or the time is over."""
+        until = time.monotonic() + seconds
+        while True:
+            found = self.cdrs()
+            if len(found) >= wanted or time.monotonic() > until:
+                return found
+            time.sleep(0.1)
+
+    def rss_kb(self):
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        return 0
+
+    def last_log(self):
+        path = self.where / "cooee.log"
+        return path.read_text(errors="replace")[-3000:] if path.exists() else ""
+
+    def kill(self):
+        """As a crash would: SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds=15):
+        """As an operator would: SIGTERM, drain, exit. True where it went with 0 in time."""
+        if self.process is None or self.process.poll() is not None:
+            return False
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        finally:
+            self.log.close()
+
+
+def rows_of(text):
+    """A JSON array, an object that holds one, or one object a line."""
+    text = text.strip()
+    if not text:
+        return []
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if isinstance(value, dict):
+        lists = [inner for inner in value.values() if isinstance(inner, list)]
+        return lists[0] if lists else [value]
+    return value
+
+
+def by_name(value):
+    """Finds every object with a `name` and a `count`, wherever it stands."""
+    found = {}
+    if isinstance(value, list):
+        for inner in value:
+            found.update(by_name(inner))
+    elif isinstance(value, dict):
+        if "name" in value and "count" in value:
+            found[value["name"]] = value
+        else:
+            for name, inner in value.items():
+                if isinstance(inner, dict) and "count" in inner:
+                    found[inner.get("name", name)] = inner
+                else:
+                    found.update(by_name(inner))
+    return found

@@ -1,0 +1,325 @@
+#!/usr/bin/env python3
+"""The rows of the SIPp suite: which scenarios meet, and what must hold afterwards. See run.sh."""
+
+import argparse
+import json
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import checks
+import media_check
+import report
+from heavy import capture, chaos, load
+from node import DID, Node
+from sipp import Sipp, header
+
+
+@dataclass
+class Row:
+    """One meeting of two scenarios. Each row has loopback addresses and a trunk of its own."""
+
+    name: str
+    number: int
+    a: str
+    b: str | None
+    calls: int = 4
+    rate: int = 4
+    hold_ms: int = 500
+    role: str = "customer-leg"
+    profile: str = "voximplant-app"
+    secret: str | None = None
+    codes: tuple = (200,)
+    cdr: dict = field(default_factory=dict)
+    silent: bool = False
+
+    @property
+    def caller(self):
+        return f"127.1.{self.number}.1"
+
+    @property
+    def callee(self):
+        return f"127.2.{self.number}.1"
+
+    @property
+    def prefix(self):
+        agent = self.role == "agent-leg"
+        return f"90{self.number:02}" if agent else f"6125550{self.number:02}"
+
+    @property
+    def dialled(self):
+        return self.prefix + ("" if self.role == "agent-leg" else "00")
+
+    def line(self):
+        line = {"name": self.name, "role": self.role, "profile": self.profile,
+                "prefix": self.prefix, "peer": f"{self.callee}:5060"}
+        return {**line, "secret": self.secret} if self.secret else line
+
+
+def held_once(value):
+    "at least 200 ms on hold"
+    return isinstance(value, int) and value >= 200
+
+
+def by_the_called_side(value):
+    "agent, platform or customer"
+    return value in ("agent", "platform", "customer")
+
+
+def failure(value):
+    "a failure that is not the called person's"
+    return value in ("technical", "no_answer")
+
+
+CONNECTED = {"outcome": "connected", "sip_final": 200}
+GENERIC = {"profile": "generic-ip-trunk"}
+AGENT = {"role": "agent-leg", "profile": "voximplant"}
+
+ROWS = [
+    Row("basic", 10, "uac_basic", "uas_basic", 10, 5, cdr=CONNECTED),
+    Row("agent", 11, "uac_basic", "uas_basic", 10, 5, cdr=CONNECTED, **AGENT),
+    Row("b_hangs_up", 12, "uac_b_hangs_up", "uas_b_hangs_up",
+        cdr={**CONNECTED, "end_party": by_the_called_side, "q850": 16}, **GENERIC),
+    Row("cancel", 13, "uac_cancel", "uas_ringing", codes=(487,), cdr={"outcome": "canceled"}),
+    Row("cancel_race", 14, "uac_cancel_race", "uas_cancel_race", codes=(487,),
+        cdr={"outcome": "canceled"}),
+    Row("busy", 16, "uac_refused", "uas_busy", codes=(486,),
+        cdr={"outcome": "busy", "sip_final": 486}, **GENERIC),
+    Row("no_answer", 17, "uac_refused", "uas_no_answer", codes=(480,),
+        cdr={"outcome": "no_answer", "sip_final": 480}),
+    Row("nobody", 18, "uac_refused", None, codes=(500, 502, 503, 504), cdr={"outcome": failure}),
+    Row("hold", 19, "uac_reinvite_hold", "uas_reinvite",
+        cdr={**CONNECTED, "hold_count": 1, "hold_ms": held_once}),
+    Row("early_media", 21, "uac_early_media", "uas_early_media", cdr=CONNECTED),
+    Row("digest", 22, "uac_basic", "uas_auth", cdr=CONNECTED, secret="s3cret", **AGENT),
+    Row("options", 23, "uac_options", None, cdr=None),
+]
+MEDIA = Row("media", 15, "", "")
+LOAD = Row("load", 20, "uac_load", "uas_load", role="customer-leg")
+LOAD_MEDIA = Row("load_media", 24, "uac_basic", "uas_basic")
+TIMER = Row("timer", 30, "uac_refused", None, 2, 2, codes=(408, 503, 504),
+            cdr={"outcome": failure}, silent=True)
+
+
+def run_row(row, where, node):
+    """Runs one row; gives (complaints, figures). Without a node A calls B directly."""
+    if node is None and (row.b is None and row.a != "uac_options"):
+        return [], {"skipped": "needs a node"}
+    b_scenario = row.b or ("uas_options" if node is None and row.a == "uac_options" else None)
+    if node is None and b_scenario == "uas_auth":
+        return [], {"skipped": "A has no password of B's; needs a node"}
+    silence = None
+    if row.silent:
+        silence = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        silence.bind((row.callee, 5060))
+    b = Sipp(b_scenario, where / row.name, row.callee, row.calls) if b_scenario else None
+    target = f"{node.sip}:5060" if node else f"{row.callee}:5060"
+    a = Sipp(row.a, where / row.name, row.caller, row.calls, target=target, rate=row.rate,
+             hold_ms=row.hold_ms, service=row.dialled, log="msg short")
+    try:
+        # The callee may end a moment later; both have a time-out of their own.
+        complaints = checks.sipp_went(f"A {row.a}", a.wait(70), a.stat(), row.calls)
+        if b:
+            complaints += checks.sipp_went(f"B {b_scenario}", b.wait(10), b.stat(), row.calls)
+        complaints += codes_complaints(row, a, node)
+        figures = {"calls": row.calls, "a": a.stat(), "b": b.stat() if b else None}
+        if node and row.cdr is not None:
+            complaints += cdr_complaints(row, node, a, b, figures)
+        if complaints:
+            complaints += [f"A said: {a.errors()}"] + ([f"B said: {b.errors()}"] if b else [])
+        return complaints, figures
+    finally:
+        a.stop()
+        if b:
+            b.stop()
+        if silence:
+            silence.close()
+
+
+def codes_complaints(row, a, node):
+    """A heard the final code that the row wants, once per call."""
+    finals = {}
+    for sent, call_id, cseq, first in a.short():
+        if not sent and "INVITE" in cseq and first.startswith("SIP/2.0 ") and first[8] != "1":
+            finals.setdefault(call_id, int(first[8:11]))
+    if row.a in ("uac_options",) or (node is None and row.a == "uac_cancel_race"):
+        return []
+    wrong = {call_id: code for call_id, code in finals.items() if code not in row.codes}
+    if len(finals) == row.calls and not wrong:
+        return []
+    return [f"A heard {wrong or finals}, wanted {row.codes} for {row.calls} calls"]
+
+
+def cdr_complaints(row, node, a, b, figures):
+    calls = {header(text, "Call-ID") for sent, _, text in a.messages()
+             if sent and text.startswith("INVITE ")}
+    until, cdrs = time.monotonic() + 10, []
+    while len(cdrs) < len(calls) and time.monotonic() < until:
+        records = checks.by_a_call_id(node.cdrs())
+        cdrs = [cdr for call_id in calls for cdr in records[call_id]]
+        time.sleep(0.05)
+    complaints = checks.one_cdr_each(cdrs, calls) + checks.fields_are(cdrs, row.cdr)
+    if b:
+        offered = [text for sent, _, text in b.messages() if not sent and text.startswith("INVITE ")]
+        complaints += checks.legs_are_apart(cdrs, {header(text, "Call-ID") for text in offered})
+        invite = next(text for sent, _, text in a.messages() if sent)
+        if offered:
+            hidden = [row.caller, header(invite, "Call-ID"), header(invite, "User-Agent")]
+            complaints += checks.nothing_of_a_on_b(invite, offered[0], hidden)
+            figures["identity"] = report.identity(invite, offered[0])
+        if offered and row.role == "customer-leg":
+            number = DID.lstrip("+")
+            if number not in header(offered[0], "From"):
+                complaints.append(f"B's From does not show {number}: {header(offered[0], 'From')}")
+            if "61491570156" in offered[0]:
+                complaints.append("B's INVITE of a customer-leg shows the original caller")
+    figures["times"] = [report.times(cdr) for cdr in cdrs]
+    return complaints
+
+
+def run_media(row, node, seconds):
+    target = (node.sip, 5060) if node else (row.callee, 5060)
+    complaints, figures = media_check.call(target, row.caller, row.callee, row.dialled, seconds)
+    if node and "a_call_id" in figures:
+        cdrs = checks.by_a_call_id(node.cdrs_settled(1))[figures["a_call_id"]]
+        complaints += checks.one_cdr_each(cdrs, {figures["a_call_id"]})
+        complaints += checks.fields_are(cdrs, {"t_bridge_us": lambda at: isinstance(at, int)})
+    return complaints, figures
+
+
+def run_timer(where):
+    """A trunk that swallows everything: Timer B (64 x T1) ends the INVITE, not the caller's patience."""
+    node = Node(where / "node-timer", [TIMER.line()], sip="127.3.0.2", t1_ms=50, ports="20000-20198")
+    try:
+        node.start()
+        return run_row(TIMER, where, node)
+    finally:
+        node.stop()
+
+
+class Suite:
+    """Runs rows, prints each as it ends, and remembers what failed."""
+
+    def __init__(self, where, quiet):
+        self.where, self.quiet, self.results = where, quiet, []
+
+    def say(self, *words):
+        if not self.quiet:
+            print(*words, flush=True)
+
+    def run(self, name, work):
+        began = time.monotonic()
+        try:
+            complaints, figures = work()
+        except Exception as error:  # a broken row must not hide the others
+            complaints, figures = [f"{error}", traceback.format_exc()], {}
+        seconds = time.monotonic() - began
+        self.results.append({"row": name, "ok": not complaints, "seconds": round(seconds, 2),
+                             "complaints": complaints, "figures": figures})
+        mark = "FAILED" if complaints else f"skipped: {figures['skipped']}" \
+            if "skipped" in figures else "ok"
+        self.say(f"{name:12} {seconds:6.1f} s  {mark}")
+        for complaint in complaints[:20]:
+            self.say(f"    {complaint}")
+        return figures
+
+
+def run_plain(suite, rows, media, direct, media_s):
+    """The functional rows, four at a time, against one node."""
+    lines = [row.line() for row in ROWS] + [MEDIA.line()]
+    node = None if direct else Node(suite.where / "node", lines)
+    try:
+        if node:
+            suite.say(f"ready after {node.start():.2f} s")
+        with ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(suite.run, row.name, lambda row=row: run_row(row, suite.where, node))
+                    for row in rows]
+            if media:
+                jobs.append(pool.submit(suite.run, "media", lambda: run_media(MEDIA, node, media_s)))
+            for job in jobs:
+                job.result()
+        if node:
+            suite.run("latency", lambda: latency_row(node, rows))
+            suite.run("drain", lambda: ([] if node.stop() else ["SIGTERM: no clean exit"], {}))
+    finally:
+        if node:
+            node.stop()
+
+
+def latency_row(node, rows):
+    offered = sum(row.calls for row in rows if row.b)
+    latency = node.latency()
+    return checks.latency_counted(latency, "invite_forward", offered), {"latency": latency}
+
+
+def main():
+    given = arguments()
+    names = [row.name for row in ROWS] + ["media", "timer", "load", "capture", "chaos"]
+    if given.list:
+        print("\n".join(names))
+        return 0
+    wanted = set(given.rows or ["smoke"])
+    if "all" in wanted:
+        wanted |= set(names)
+    if "smoke" in wanted:
+        wanted |= set(names) - {"load", "capture", "chaos"}
+    if unknown := wanted - set(names) - {"all", "smoke"}:
+        print(f"no such row: {', '.join(sorted(unknown))}; --list names them", file=sys.stderr)
+        return 2
+    where = Path(tempfile.mkdtemp(prefix="cooee-sipp-"))
+    suite = Suite(where, given.json)
+    try:
+        run_wanted(suite, wanted, given)
+    finally:
+        if given.keep:
+            print(f"logs: {where}", file=sys.stderr)
+        else:
+            shutil.rmtree(where, ignore_errors=True)
+    failed = [result["row"] for result in suite.results if not result["ok"]]
+    if given.json:
+        print(json.dumps({"ok": not failed, "rows": suite.results}, indent=2))
+    else:
+        report.show(suite.results)
+        print("FAILED: " + ", ".join(failed) if failed else "all rows passed")
+    return 1 if failed else 0
+
+
+def run_wanted(suite, wanted, given):
+    rows = [row for row in ROWS if row.name in wanted]
+    if rows or "media" in wanted:
+        run_plain(suite, rows, "media" in wanted, given.direct, given.media_s)
+    if given.direct:
+        return
+    if "timer" in wanted:
+        suite.run("timer", lambda: run_timer(suite.where))
+    if "load" in wanted:
+        suite.run("load", lambda: load(suite.where, LOAD, LOAD_MEDIA, given.calls, given.rate))
+    if "capture" in wanted:
+        suite.run("capture", lambda: capture(suite.where, LOAD))
+    if "chaos" in wanted:
+        suite.run("chaos", lambda: chaos(suite.where, LOAD, given.times, given.seed))
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="run.sh", description="SIPp on both sides of a fresh node")
+    parser.add_argument("rows", nargs="*", help="smoke, load, chaos, capture, all, or single rows")
+    parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
+    parser.add_argument("--direct", action="store_true", help="no node: A calls B")
+    parser.add_argument("--keep", action="store_true", help="keep the logs and say where")
+    parser.add_argument("--list", action="store_true", help="name the rows")
+    parser.add_argument("--times", type=int, default=3, help="chaos: how many crashes")
+    parser.add_argument("--seed", type=int, default=None, help="chaos: repeat a run")
+    parser.add_argument("--calls", type=int, default=1000, help="load: how many calls")
+    parser.add_argument("--rate", type=int, default=50, help="load: calls a second")
+    parser.add_argument("--media-s", type=float, default=5, help="media: seconds of audio")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Calls through a fresh node on loopback, SIPp on both sides, and checks what came of them.
+#
+#   sipp-scenarios/run.sh smoke            identity before and after, times of each call, percentiles
+#   sipp-scenarios/run.sh load             1,000 calls at 50 a second, media on a tenth
+#   sipp-scenarios/run.sh chaos            kill -9 under load, three times (--times N)
+#   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
+#   sipp-scenarios/run.sh all              every row
+#   sipp-scenarios/run.sh <row> [<row>]    just these; --list names them
+#
+#   --json       the figures as JSON on standard output
+#   --direct     no node between: proves the scenarios themselves
+#   --keep       leaves the logs of the run and says where
+#
+# Needs sipp and python3; capture needs tcpdump and the right to use it.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+build=yes
+for argument in "$@"; do
+  case "$argument" in
+    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --direct | --list) build=no ;;
+  esac
+done
+for tool in sipp python3; do
+  command -v "$tool" >/dev/null || { echo "$tool is missing (Debian: sip-tester, python3)" >&2 && exit 2; }
+done
+ulimit -n "$(ulimit -Hn)"
+if [ "$build" = yes ] && [ -z "${COOEE_BIN:-}" ]; then
+  (cd "$here/.." && cargo build --release --locked --quiet --bin cooee)
+fi
+exec python3 -B "$here/rows.py" "$@"
