@@ -6,36 +6,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Telemetry;
-use crate::exposition::Series;
 use crate::live::State;
 use crate::measure::Measure;
-
-/// Reads the series of a row.
-pub type Read = fn(&Telemetry, &mut Series<'_>) -> std::fmt::Result;
-
-/// What a metric is.
-#[derive(Clone, Copy)]
-pub enum Kind {
-    /// Only grows.
-    Counter(Read),
-    /// Goes both ways.
-    Gauge(Read),
-    /// A histogram in seconds.
-    Histogram(Measure),
-}
-
-/// One metric.
-#[derive(Clone, Copy)]
-pub struct Row {
-    /// The full name, as Prometheus shows it.
-    pub name: &'static str,
-    /// What it says.
-    pub help: &'static str,
-    /// Its kind and where its value is read.
-    pub kind: Kind,
-    /// Its labels; each has a bounded set of values.
-    pub labels: &'static [&'static str],
-}
+use crate::row::{Kind, Read, Row, Series};
 
 const fn counter(
     name: &'static str,

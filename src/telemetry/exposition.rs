@@ -9,9 +9,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::Telemetry;
-use crate::catalog::{Kind, ROWS, Row};
+use crate::catalog::ROWS;
 use crate::latency::Buckets;
 use crate::measure::Measure;
+use crate::row::{Kind, Series};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,34 +27,6 @@ pub(crate) fn text(telemetry: &Arc<Telemetry>) -> String {
     match text::encode(&mut text, &registry) {
         Ok(()) => text,
         Err(fmt::Error) => String::new(),
-    }
-}
-
-/// Takes the series of one row.
-pub struct Series<'e> {
-    encoder: MetricEncoder<'e>,
-    row: &'static Row,
-}
-
-impl Series<'_> {
-    /// One series: the values of the row's labels, in their order, and the figure.
-    ///
-    /// # Errors
-    /// [`fmt::Error`] where the text could not be written.
-    pub fn put(&mut self, values: &[&str], figure: u64) -> fmt::Result {
-        debug_assert_eq!(values.len(), self.row.labels.len(), "{}", self.row.name);
-        if values.is_empty() {
-            return figure_of(&mut self.encoder, self.row.kind, figure);
-        }
-        let labels: Vec<_> = self.row.labels.iter().copied().zip(values.iter().copied()).collect();
-        figure_of(&mut self.encoder.encode_family(&labels)?, self.row.kind, figure)
-    }
-}
-
-fn figure_of(encoder: &mut MetricEncoder<'_>, kind: Kind, figure: u64) -> fmt::Result {
-    match kind {
-        Kind::Counter(_) => encoder.encode_counter::<NoLabelSet, u64, u64>(&figure, None),
-        Kind::Gauge(_) | Kind::Histogram(_) => encoder.encode_gauge(&figure),
     }
 }
 
@@ -77,7 +50,7 @@ impl Collector for Catalog {
             let mut encoder = out.encode_descriptor(name, row.help, None, kind)?;
             match row.kind {
                 Kind::Counter(read) | Kind::Gauge(read) => {
-                    read(&self.0, &mut Series { encoder, row })?;
+                    read(&self.0, &mut Series::new(encoder, row))?;
                 }
                 Kind::Histogram(measure) => {
                     put_histogram(&mut encoder, measure, &self.0.latency.buckets(measure))?;

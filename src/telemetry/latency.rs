@@ -106,7 +106,7 @@ impl Latency {
             name: measure.name(),
             unit: "ns",
             window: window.name(),
-            since: crate::export::rfc3339(span.since),
+            since: crate::date::rfc3339(span.since),
             count: span.histogram.len(),
             min: span.histogram.min(),
             p50: quantile(0.5),
@@ -406,7 +406,7 @@ mod tests {
         latency.tick(at(7205));
         assert_eq!(counts(), [7, 31, 361, 721]);
         let summary = latency.summary(Measure::RtpForward, Window::Minute);
-        assert_eq!(summary.since, crate::export::rfc3339(at(7140)));
+        assert_eq!(summary.since, crate::date::rfc3339(at(7140)));
         // The node sleeps: the windows empty by age, and a late tick closes one long slice.
         latency.tick(at(7205 + 600));
         assert_eq!(counts(), [1, 1, 301, 721]);
@@ -448,7 +448,7 @@ mod tests {
         latency.reset(Some(Measure::Queue));
         let summary = latency.summary(Measure::Queue, Window::All);
         assert_eq!((summary.count, summary.max), (0, 0));
-        assert_eq!(summary.since, crate::export::rfc3339(at(30)));
+        assert_eq!(summary.since, crate::date::rfc3339(at(30)));
         assert_eq!(latency.summary(Measure::Setup, Window::All).count, 1);
         queue.record(1);
         latency.reset(None);

@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | `catalog` | one row per metric: name, help, kind, labels, where its value is read |
+//! | `row` | the shape of a metric |
 //! | `observe` | what a fact counts as |
 //! | `stats` | plain atomics that the planes of the node fill |
 //! | `recorder` | the hot end of a histogram: one per thread, one store per sample |
@@ -14,6 +15,7 @@
 //! | `export` | HdrHistogram's text, interval log and CSV |
 //! | `live` | the calls that are up, and the last that ended |
 //! | `exposition` | the catalogue as OpenMetrics text |
+//! | `date` | wall clock readings as text |
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +30,7 @@ use crate::recorder::Recorder;
 use crate::stats::{AdminStats, EngineStats, JournalStats, MediaStats, RejectedStats, StoreStats};
 
 pub mod catalog;
+pub mod date;
 pub mod export;
 pub mod exposition;
 pub mod latency;
@@ -36,6 +39,7 @@ pub mod live;
 pub mod measure;
 pub mod observe;
 pub mod recorder;
+pub mod row;
 pub mod stats;
 
 /// What could not be told.
@@ -159,9 +163,10 @@ mod tests {
     use cooee_model::media::StreamStats;
 
     use super::*;
-    use crate::catalog::{Kind, ROWS};
+    use crate::catalog::ROWS;
     use crate::limits::NAMES_MAX;
     use crate::measure::Window;
+    use crate::row::Kind;
     use crate::stats::Direction;
 
     const START: Moment = Moment::new(0, 1_700_000_000_000_000_000);

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use cooee_model::command::Command;
-use cooee_telemetry::export::rfc3339;
+use cooee_telemetry::date::rfc3339;
 use cooee_telemetry::exposition::CONTENT_TYPE;
 use serde::Serialize;
 
