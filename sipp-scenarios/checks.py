@@ -95,8 +95,9 @@ def answered(short_log):
 
 
 def told_of_the_end(short_log, call_ids):
-    """Each of the calls saw a BYE, one way or the other."""
-    ended = {call_id for _, call_id, _, first in short_log if first.startswith("BYE ")}
+    """Each of the calls was hung up on, or had its own BYE answered."""
+    ended = {call_id for sent, call_id, cseq, first in short_log if not sent and "BYE" in cseq
+             and first.startswith(("BYE ", "SIP/2.0 200"))}
     return [f"{call_id}: was up and never heard of its end" for call_id in sorted(call_ids - ended)]
 
 

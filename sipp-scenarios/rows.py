@@ -125,14 +125,14 @@ def run_row(row, where, node):
     try:
         # The callee may end a moment later; both have a time-out of their own.
         complaints = checks.sipp_went(f"A {row.a}", a.wait(70), a.stat(), row.calls)
-        if b:
-            complaints += checks.sipp_went(f"B {b_scenario}", b.wait(10), b.stat(), row.calls)
+        if complaints:
+            complaints.append(f"A said: {a.errors()}")
+        if b and (unwell := checks.sipp_went(f"B {b_scenario}", b.wait(10), b.stat(), row.calls)):
+            complaints += [*unwell, f"B said: {b.errors()}"]
         complaints += codes_complaints(row, a, node)
         figures = {"calls": row.calls, "a": a.stat(), "b": b.stat() if b else None}
         if node and row.cdr is not None:
             complaints += cdr_complaints(row, node, a, b, figures)
-        if complaints:
-            complaints += [f"A said: {a.errors()}"] + ([f"B said: {b.errors()}"] if b else [])
         return complaints, figures
     finally:
         a.stop()
