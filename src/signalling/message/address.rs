@@ -23,11 +23,7 @@ impl<'a> Address<'a> {
             let (uri, params) = split_outside(value, b';');
             let uri = trim(uri);
             let plain = !uri.is_empty() && !uri.iter().any(|b| b"<>\" \t\r\n".contains(b));
-            return plain.then_some(Self {
-                display: b"",
-                uri,
-                params: params.unwrap_or_default(),
-            });
+            return plain.then_some(Self { display: b"", uri, params: params.unwrap_or_default() });
         };
         let end = after.iter().position(|&b| b == b'>')?;
         let params = trim(after.get(end + 1..)?);
@@ -139,9 +135,7 @@ impl<'a> Uri<'a> {
 
 fn split_once(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
     match bytes.iter().position(|&b| b == separator) {
-        Some(at) => {
-            (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default())
-        }
+        Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default()),
         None => (bytes, b""),
     }
 }
@@ -205,7 +199,10 @@ mod tests {
         assert_eq!(a.uri, b"sip:w@h;lr");
         assert_eq!(a.tag(), Some(&b"1"[..]));
         let b = Address::read(b"sip:vivekg@chair-dnrc.example.com;unknownparam").unwrap();
-        assert_eq!((b.uri, b.params), (&b"sip:vivekg@chair-dnrc.example.com"[..], &b"unknownparam"[..]));
+        assert_eq!(
+            (b.uri, b.params),
+            (&b"sip:vivekg@chair-dnrc.example.com"[..], &b"unknownparam"[..])
+        );
         let c = Address::read(b"caller<sip:caller@example.com>;tag=323").unwrap();
         assert_eq!((c.display, c.tag()), (&b"caller"[..], Some(&b"323"[..])));
     }
@@ -228,8 +225,17 @@ mod tests {
         let tel = Uri::read(b"tel:+61-491-570-156;phone-context=x").unwrap();
         assert_eq!((tel.user, tel.params), (&b"+61-491-570-156"[..], &b"phone-context=x"[..]));
         assert!(!tel.is_sip());
-        for bad in [&b"sip:"[..], b"sip:a@", b"sip:a@h:99999", b"sip:a@h:0", b"no", b"sip:a b@h",
-            b"sip:[::1", b"sip:[zz]", b"<sip:a@b>"] {
+        for bad in [
+            &b"sip:"[..],
+            b"sip:a@",
+            b"sip:a@h:99999",
+            b"sip:a@h:0",
+            b"no",
+            b"sip:a b@h",
+            b"sip:[::1",
+            b"sip:[zz]",
+            b"<sip:a@b>",
+        ] {
             assert_eq!(Uri::read(bad), None, "{}", lossy(bad));
         }
     }

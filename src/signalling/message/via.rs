@@ -106,8 +106,12 @@ mod tests {
 
     #[test]
     fn read_with_all_white_space_that_is_allowed() {
-        let via = Via::read(b"SIP  / 2.0\r\n /UDP\r\n    192.0.2.2:5070 ;branch=390skdjuw").unwrap();
-        assert_eq!((via.transport, via.host, via.port), (&b"UDP"[..], &b"192.0.2.2"[..], Some(5070)));
+        let via =
+            Via::read(b"SIP  / 2.0\r\n /UDP\r\n    192.0.2.2:5070 ;branch=390skdjuw").unwrap();
+        assert_eq!(
+            (via.transport, via.host, via.port),
+            (&b"UDP"[..], &b"192.0.2.2"[..], Some(5070))
+        );
         assert_eq!(via.branch(), b"390skdjuw");
         assert_eq!(Via::read(b"SIP/2.0/UDP"), None);
         assert_eq!(Via::read(b"SIP/7.0/UDP c.example.com"), None);

@@ -220,9 +220,10 @@ impl Message {
     /// All header lines in order: known name, name as written, value without the white space
     /// round it (line breaks of folding are still inside).
     pub fn headers(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
-        self.index.lines.iter().map(|l: &Line| {
-            (l.name, slice(&self.bytes, l.name_at), slice(&self.bytes, l.value_at))
-        })
+        self.index
+            .lines
+            .iter()
+            .map(|l: &Line| (l.name, slice(&self.bytes, l.name_at), slice(&self.bytes, l.value_at)))
     }
 
     /// The values of a header, one a line.
@@ -371,7 +372,8 @@ mod tests {
         assert_eq!(fault("Call-ID: x", "Call-ID: x\r\nl: -1"), Err(Malformed::ContentLength));
         assert_eq!(fault("Call-ID: x", "Call-ID: x\r\nno colon"), Err(Malformed::HeaderLine));
         assert_eq!(fault("SIP/2.0\r\nVia", "SIP/7.0\r\nVia"), Err(Malformed::Version));
-        for dropped in ["", "\r\n\r\n", "hello", "SIP/2.0 4294967301 better not break", "\0\0\0\0"] {
+        for dropped in ["", "\r\n\r\n", "hello", "SIP/2.0 4294967301 better not break", "\0\0\0\0"]
+        {
             assert!(Message::read(Bytes::from_static(dropped.as_bytes())).is_err(), "{dropped}");
         }
     }

@@ -74,6 +74,14 @@ impl Keyed {
         hash.finish128().as_u128()
     }
 
+    /// A number that tells nothing about the one that it was made from.
+    pub fn number(&self, from: u64) -> u64 {
+        let mut hash = SipHasher13::new_with_key(&self.key);
+        hash.write_u8(4);
+        hash.write_u64(from);
+        hash.finish128().h1
+    }
+
     /// A tag for a response that is sent without state: the same for each copy of the request.
     pub fn stateless_tag(&self, request: &Message) -> String {
         format!("{:016x}", self.merge(request) as u64)
@@ -102,7 +110,8 @@ impl Token {
 
     /// Reads a token that we made; `None` for anything else.
     pub fn read(text: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(text).ok().filter(|t| t.len() == 26 && t.starts_with("00"))?;
+        let text =
+            std::str::from_utf8(text).ok().filter(|t| t.len() == 26 && t.starts_with("00"))?;
         let index = u32::from_str_radix(text.get(2..10)?, 16).ok()?;
         let secret = u64::from_str_radix(text.get(10..)?, 16).ok()?;
         Some(Self { index, secret })

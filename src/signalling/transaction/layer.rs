@@ -100,6 +100,8 @@ pub struct Transactions<O> {
     servers: Slots<Server<O>>,
     clients: Slots<Client<O>>,
     by_digest: BTreeMap<u128, Slot>,
+    /// INVITEs of an earlier run, by the place and the secret in their branch.
+    adopted: BTreeMap<(u32, u64), Slot>,
     timers: Timers<Tick>,
     counts: Counts,
 }
@@ -113,6 +115,7 @@ impl<O: Copy> Transactions<O> {
             servers: Slots::default(),
             clients: Slots::default(),
             by_digest: BTreeMap::new(),
+            adopted: BTreeMap::new(),
             timers: Timers::default(),
             counts: Counts::default(),
         }
@@ -268,8 +271,7 @@ impl<O: Copy> Transactions<O> {
             self.timers.set(now, wait, Tick::ForgetServer(id.0));
             return;
         }
-        server.state =
-            if code < 300 { ServerState::Accepted } else { ServerState::Completed };
+        server.state = if code < 300 { ServerState::Accepted } else { ServerState::Completed };
         // The end-to-end 2xx is sent again on every transport (RFC 3261, 13.3.1.4).
         if !reliable || code < 300 {
             self.timers.set(now, self.clock.t1, Tick::SendResponse(id.0));
@@ -291,8 +293,7 @@ impl<O: Copy> Transactions<O> {
         now: Moment,
         token: Token,
         (flow, bytes): (Flow, Bytes),
-        is_invite: bool,
-        owner: O,
+        (is_invite, owner): (bool, O),
         measure: Option<Measure>,
         sends: &mut Vec<Transmit>,
     ) -> ClientId {
@@ -345,13 +346,19 @@ impl<O: Copy> Transactions<O> {
         ClientId(slot)
     }
 
+    /// Takes over an INVITE that an earlier run of the node sent and that had no final response:
+    /// its responses find it by the branch that it has. It is not sent again.
+    pub fn adopt(&mut self, now: Moment, flow: Flow, bytes: Bytes, owner: O) -> Option<ClientId> {
+        let invite = Message::read(bytes.clone()).ok()?;
+        let token = Token::of_branch(invite.via()?.branch())?;
+        let id = self.start(now, token.secret, (flow, bytes), true, owner, false);
+        self.clients.get_mut(id.0)?.state = ClientState::Proceeding;
+        self.adopted.insert((token.index, token.secret), id.0);
+        Some(id)
+    }
+
     /// Finds the request that a response answers.
-    pub fn hear(
-        &mut self,
-        now: Moment,
-        response: &Message,
-        sends: &mut Vec<Transmit>,
-    ) -> Heard<O> {
+    pub fn hear(&mut self, now: Moment, response: &Message, sends: &mut Vec<Transmit>) -> Heard<O> {
         let Some(slot) = self.client_of(response) else { return Heard::Stray };
         let clock = self.clock;
         let Some(client) = self.clients.get_mut(slot) else { return Heard::Stray };
@@ -404,11 +411,14 @@ impl<O: Copy> Transactions<O> {
 
     fn client_of(&self, response: &Message) -> Option<Slot> {
         let token = Token::of_branch(response.via()?.branch())?;
-        let (slot, client) = self.clients.at(token.index)?;
         // The secret also tells apart an earlier request that had this place.
-        if client.secret != token.secret || client.is_cancel {
-            return None;
-        }
+        let named = |c: &Client<O>| c.secret == token.secret && !c.is_cancel;
+        let adopted = || {
+            let slot = *self.adopted.get(&(token.index, token.secret))?;
+            self.clients.get(slot).map(|client| (slot, client))
+        };
+        let here = self.clients.at(token.index).filter(|(_, c)| named(c));
+        let (slot, client) = here.or_else(adopted)?;
         let method = response.method();
         match method {
             Method::Cancel => client.cancel,
@@ -426,11 +436,7 @@ impl<O: Copy> Transactions<O> {
 
     /// Carries out one deadline that has passed. `None`: there is none left.
     /// `Some(None)`: one was, and its owner need not know.
-    pub fn expire(
-        &mut self,
-        now: Moment,
-        sends: &mut Vec<Transmit>,
-    ) -> Option<Option<Expired<O>>> {
+    pub fn expire(&mut self, now: Moment, sends: &mut Vec<Transmit>) -> Option<Option<Expired<O>>> {
         let tick = self.timers.due(now)?;
         Some(match tick {
             Tick::SendRequest(slot) => {
@@ -459,9 +465,7 @@ impl<O: Copy> Transactions<O> {
         let Some(client) = self.clients.get_mut(slot) else { return };
         let wait = match (client.state, client.is_invite) {
             (ClientState::Calling, true) => clock.t1 * (2 << client.resent.min(6)),
-            (ClientState::Calling, false) => {
-                (clock.t1 * (2 << client.resent.min(6))).min(clock.t2)
-            }
+            (ClientState::Calling, false) => (clock.t1 * (2 << client.resent.min(6))).min(clock.t2),
             (ClientState::Proceeding, false) => clock.t2,
             _ => return,
         };

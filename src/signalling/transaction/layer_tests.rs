@@ -64,7 +64,7 @@ fn call(layer: &mut Transactions<u8>, method: &str) -> (String, ClientId) {
     let token = layer.reserve(0xabc);
     let bytes = request(method, &token.branch()).bytes().clone();
     let invite = method == "INVITE";
-    let id = layer.request(at(0), token, (FLOW, bytes), invite, 5, None, &mut Vec::new());
+    let id = layer.request(at(0), token, (FLOW, bytes), (invite, 5), None, &mut Vec::new());
     (token.branch(), id)
 }
 

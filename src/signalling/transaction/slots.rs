@@ -46,7 +46,9 @@ impl<T> Slots<T> {
                 let place = self.places.get(index as usize);
                 Slot { index, generation: place.map_or(0, |p| p.generation) }
             }
-            None => Slot { index: u32::try_from(self.places.len()).unwrap_or(u32::MAX), generation: 0 },
+            None => {
+                Slot { index: u32::try_from(self.places.len()).unwrap_or(u32::MAX), generation: 0 }
+            }
         }
     }
 

@@ -1,0 +1,226 @@
+//! What the responses to B's INVITE mean for the call.
+
+use cooee_model::fact::What;
+use cooee_model::ids::Side;
+
+use crate::call::Call;
+use crate::call::context::Cx;
+use crate::call::setup::sdp_of;
+use crate::leg::half::{Cancel, Invite, LegState};
+use crate::leg::offer_answer::described;
+use crate::leg::uas::Passed;
+use crate::message::name::Name;
+use crate::message::view::Message;
+use crate::transaction::flow::{Hop, Measure};
+use crate::transaction::layer::ClientId;
+
+impl Call {
+    /// A response to an INVITE of the B leg.
+    pub fn b_responded(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+        let current = self.b.as_ref().is_some_and(|b| b.invite == Invite::Client(client));
+        if !current {
+            return;
+        }
+        match response.code() {
+            ..200 => self.b_progressed(cx, client, response),
+            200..300 => self.b_answered(cx, client, response),
+            _ => self.b_failed(cx, response),
+        }
+    }
+
+    fn b_progressed(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+        let code = response.code();
+        let Some(b) = &mut self.b else { return };
+        if b.cancel == Cancel::Wanted {
+            return self.send_cancel(cx, client, b"");
+        }
+        if b.state != LegState::Setup {
+            return;
+        }
+        if code == 100 {
+            self.account.times.b_100.get_or_insert(cx.received);
+            return;
+        }
+        if !response.to_tag().is_empty() {
+            b.dialog.learn(response);
+            self.dirty = true;
+        }
+        let sdp = sdp_of(response);
+        if (180..190).contains(&code) && self.account.times.b_18x.is_none() {
+            self.account.times.b_18x = Some(cx.received);
+            let early_media = !sdp.is_empty();
+            self.fact(cx, cx.received, What::Ringing { code, early_media });
+        }
+        if let Some(leg) = self.account.legs.last_mut() {
+            leg.ringing.get_or_insert(cx.received);
+        }
+        if let Some(described) = described(sdp) {
+            self.point(cx, Side::B, &described);
+            self.early = sdp.to_vec();
+        }
+        let sdp = self.redescribe(cx, Side::A, sdp);
+        let passed =
+            Passed { code, phrase: response.reason_phrase(), sdp: &sdp, ..Passed::default() };
+        let measure = Measure { hop: Hop::ResponseForward, since: cx.received };
+        self.answer_a(cx, passed, Some(measure));
+    }
+
+    fn b_answered(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+        let Some(b) = &mut self.b else { return };
+        match b.state {
+            LegState::Setup => self.b_came_up(cx, client, response),
+            // The 2xx crossed our CANCEL: it stands, so it is acknowledged and ended
+            // (RFC 3261, 9.1; 15).
+            LegState::Ending if !b.acked => {
+                b.dialog.learn(response);
+                b.acked = true;
+                b.state = LegState::Up;
+                let cseq = b.dialog.local_cseq;
+                self.send_ack(cx, Side::B, client, cseq, b"");
+                self.send_bye(cx, Side::B, b"", None);
+            }
+            _ if response.to_tag() == b.dialog.remote_tag => self.acknowledge_again(cx, client),
+            _ => self.end_fork(cx, client, response),
+        }
+    }
+
+    fn b_came_up(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+        let offered = self.invite.as_ref().is_some_and(|i| !sdp_of(i).is_empty());
+        let Some(b) = &mut self.b else { return };
+        b.dialog.learn(response);
+        b.state = LegState::Up;
+        b.sent = bytes::Bytes::new();
+        self.slots = None;
+        self.dirty = true;
+        let early = std::mem::take(&mut self.early);
+        // A 2xx without a description after one in a 18x: that one holds.
+        let body = match sdp_of(response) {
+            [] => &early,
+            body => body,
+        };
+        let answer = described(body);
+        if let Some(leg) = self.account.legs.last_mut() {
+            leg.result = response.code();
+            leg.answer = Some(cx.received);
+            leg.remote_tag = crate::message::text::lossy(response.to_tag());
+            leg.codec = answer.as_ref().map(|a| a.codec.clone()).unwrap_or_default();
+        }
+        self.account.sip_final = response.code();
+        self.platform_answered(cx);
+        if let Some(answer) = &answer {
+            if !offered {
+                self.audio = answer.audio;
+            }
+            self.point(cx, Side::B, answer);
+        }
+        let codec = answer.map(|a| a.codec).unwrap_or_default();
+        if let Some(leg) = self.account.legs.first_mut() {
+            leg.codec = codec;
+        }
+        if offered {
+            let cseq = self.b.as_ref().map_or(0, |b| b.dialog.local_cseq);
+            self.send_ack(cx, Side::B, client, cseq, b"");
+            if let Some(b) = &mut self.b {
+                b.acked = true;
+            }
+        }
+        let body = body.to_vec();
+        let sdp = self.redescribe(cx, Side::A, &body);
+        let passed = Passed {
+            code: response.code(),
+            phrase: response.reason_phrase(),
+            sdp: &sdp,
+            ..Passed::default()
+        };
+        let measure = Measure { hop: Hop::ResponseForward, since: cx.received };
+        self.answer_a(cx, passed, Some(measure));
+    }
+
+    /// A copy of B's 2xx: our ACK was lost.
+    pub(super) fn acknowledge_again(&mut self, cx: &mut Cx<'_>, client: ClientId) {
+        for leg in [Some(&self.a), self.b.as_ref()].into_iter().flatten() {
+            if let Some((of, flow, bytes)) = &leg.ack
+                && *of == client
+            {
+                let bytes = bytes.clone();
+                let again =
+                    crate::transaction::flow::Transmit { flow: *flow, bytes, measure: None };
+                cx.out.sends.push(again);
+            }
+        }
+    }
+
+    /// A second 2xx from a fork further on: acknowledged and ended (RFC 3261, 13.2.2.4).
+    fn end_fork(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+        let Some(b) = &self.b else { return };
+        let Some(local) = cx.core.local(b.flow).cloned() else { return };
+        let mut dialog = b.dialog.clone();
+        dialog.learn(response);
+        let cseq = response.cseq().map_or(0, |c| c.number);
+        let flow = dialog.next_hop(b.flow);
+        let branch = format!("z9hG4bKf{:016x}", cx.core.random());
+        let ack = dialog.request("ACK", cseq, 70, (&local, &branch)).finish(b"", b"");
+        cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes: ack, measure: None });
+        let secret = cx.core.random();
+        let token = cx.core.tx.reserve(secret);
+        let bye = dialog.request("BYE", cseq + 1, 70, (&local, &token.branch())).finish(b"", b"");
+        let owner = crate::call::context::Owner::Nobody;
+        cx.core.tx.request(cx.now, token, (flow, bye), (false, owner), None, &mut cx.out.sends);
+        cx.note(self.id, format!("a second answer to {client:?} was ended"));
+    }
+
+    fn b_failed(&mut self, cx: &mut Cx<'_>, response: &Message) {
+        let code = response.code();
+        let Some(b) = &self.b else { return };
+        let giving_up = b.state != LegState::Setup;
+        let challenged = matches!(code, 401 | 407);
+        if challenged && !giving_up && self.answer_challenge(cx, response) {
+            return;
+        }
+        if let Some(leg) = self.account.legs.last_mut() {
+            leg.result = code;
+            leg.end = Some(cx.received);
+            leg.remote_tag = crate::message::text::lossy(response.to_tag());
+        }
+        if let Some(b) = &mut self.b {
+            b.state = LegState::Gone;
+        }
+        self.dirty = true;
+        if giving_up || self.ended {
+            return;
+        }
+        let retry = cx.core.plan.retry.after(code);
+        if retry && self.has_next_target() {
+            let text = format!("target {} gave {code}, trying the next", self.attempt);
+            cx.note(self.id, text);
+            return self.try_target(cx);
+        }
+        self.account.sip_final = code;
+        self.note_reason(cx, Side::B, response);
+        let reason = response.value(Name::Reason).unwrap_or_default().to_vec();
+        let retry_after = response.value(Name::RetryAfter).unwrap_or_default().to_vec();
+        let towards_a = self.code_for_a(cx, code);
+        let phrase = if towards_a == code { response.reason_phrase() } else { b"" };
+        let passed = Passed {
+            code: towards_a,
+            phrase,
+            reason: &reason,
+            retry_after: &retry_after,
+            ..Passed::default()
+        };
+        let measure = Measure { hop: Hop::ResponseForward, since: cx.received };
+        self.answer_a(cx, passed, Some(measure));
+        self.refused_by_b(cx, code);
+    }
+
+    /// What A hears for a code of B. A challenge or a redirection is between B and us.
+    fn code_for_a(&self, cx: &Cx<'_>, code: u16) -> u16 {
+        let code = match code {
+            300..=399 => 502,
+            401 | 407 => 503,
+            other => other,
+        };
+        let map = cx.core.plan.trunk(&self.a.trunk).map(|t| &t.profile.behaviour.error_map);
+        map.and_then(|m| m.get(&code)).copied().unwrap_or(code)
+    }
+}

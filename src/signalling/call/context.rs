@@ -1,0 +1,199 @@
+//! What a call works with: the node's transactions, clocks, ports and plan, and where its
+//! decisions go.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use cooee_model::fact::{Fact, Rejected};
+use cooee_model::ids::CallId;
+use cooee_model::media::MediaCommand;
+use cooee_model::moment::Moment;
+
+use crate::call::pool::Pool;
+use crate::leg::dialog::Local;
+use crate::profile::plan::{Plan, Trunk};
+use crate::transaction::flow::{Flow, Transmit, Transport};
+use crate::transaction::key::Keyed;
+use crate::transaction::layer::{ClientId, Transactions};
+use crate::transaction::slots::Slot;
+use crate::transaction::timers::Timers;
+
+use cooee_model::ids::Side;
+
+/// Whose a transaction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A leg of a call.
+    Leg(Slot, Side, Purpose),
+    /// One registered line, by its place.
+    Line(u32),
+    /// Nobody: answered on the spot.
+    Nobody,
+}
+
+/// What a leg's transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The INVITE that began the leg.
+    Invite,
+    /// Its CANCEL.
+    Cancel,
+    /// A BYE.
+    Bye,
+    /// A request passed on from the other leg.
+    Relay,
+}
+
+/// What a call or a line wants to be woken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// The target has rung long enough; the try that is meant.
+    Ring(Slot, u32),
+    /// A cancelled INVITE has had its 64*T1.
+    Cancelled(Slot, ClientId),
+    /// The relay has not reported its end.
+    MediaGone(Slot),
+    /// A line's registration is due.
+    Register(u32),
+}
+
+/// Where everything that has to happen is written. The caller owns it and carries it out: records
+/// first, in one write; then the messages and the media orders.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// For the journal, in order.
+    pub records: Vec<Record>,
+    /// To be sent, in order.
+    pub sends: Vec<Transmit>,
+    /// For the RTP plane, in order.
+    pub media: Vec<MediaCommand>,
+    /// Requests refused.
+    pub rejected: Vec<Rejected>,
+    /// Things worth a line in the log.
+    pub notes: Vec<Note>,
+}
+
+impl Output {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.sends.clear();
+        self.media.clear();
+        self.rejected.clear();
+        self.notes.clear();
+    }
+}
+
+/// One record for the journal.
+#[derive(Debug)]
+pub enum Record {
+    /// A fact.
+    Fact(Fact),
+    /// What is needed to go on with a call after a crash.
+    Snapshot(CallId, Vec<u8>),
+    /// Nothing of this call is needed any more.
+    Gone(CallId),
+}
+
+/// A line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The call, if it is about one.
+    pub call: Option<CallId>,
+    /// What happened.
+    pub text: String,
+}
+
+/// Random numbers and names, from a seed given at construction.
+#[derive(Debug)]
+pub struct Ids {
+    state: u64,
+}
+
+impl Ids {
+    /// A generator that begins at `seed`, which has to be unguessable outside tests.
+    pub const fn new(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
+    /// The next 64 bits. A keyed SipHash over a counter: outputs do not tell their successors.
+    pub fn next(&mut self, keyed: &Keyed) -> u64 {
+        self.state = self.state.wrapping_add(1);
+        keyed.number(self.state)
+    }
+}
+
+/// How the node speaks to the world.
+#[derive(Debug)]
+pub struct Setup {
+    /// Our sockets in the order of `Flow::socket`.
+    pub locals: Vec<Local>,
+    /// The address that media is wanted at.
+    pub media: IpAddr,
+}
+
+/// What all calls share.
+#[derive(Debug)]
+pub struct Core {
+    /// Transactions.
+    pub tx: Transactions<Owner>,
+    /// The hash that strangers do not know.
+    pub keyed: Keyed,
+    /// Random numbers.
+    pub ids: Ids,
+    /// Wake-ups.
+    pub alarms: Timers<Alarm>,
+    /// RTP port pairs.
+    pub pool: Pool,
+    /// The configuration in force.
+    pub plan: Arc<Plan>,
+    /// Where each trunk's peers are, by place in the plan, best first.
+    pub peers: Vec<Vec<(Transport, SocketAddr)>>,
+    /// How we speak to the world.
+    pub setup: Setup,
+}
+
+impl Core {
+    /// 64 random bits.
+    pub fn random(&mut self) -> u64 {
+        self.ids.next(&self.keyed)
+    }
+
+    /// How a socket of ours is named.
+    pub fn local(&self, flow: Flow) -> Option<&Local> {
+        self.setup.locals.get(usize::from(flow.socket))
+    }
+
+    /// A trunk of the plan, with where it is called.
+    pub fn trunk(&self, name: &str) -> Option<(&Trunk, Option<Flow>)> {
+        let at = self.plan.trunk_at(name)?;
+        let trunk = self.plan.trunks.get(at)?;
+        let first = self.peers.get(at).and_then(|p| p.first());
+        let flow = first.and_then(|&(transport, remote)| {
+            let same =
+                |l: &Local| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
+            let socket = self.setup.locals.iter().position(same)?;
+            Some(Flow { transport, socket: u16::try_from(socket).ok()?, remote })
+        });
+        Some((trunk, flow))
+    }
+}
+
+/// One step of a call.
+pub struct Cx<'a> {
+    /// Now.
+    pub now: Moment,
+    /// When the cause of the step was received; `now` where there is none.
+    pub received: Moment,
+    /// What all calls share.
+    pub core: &'a mut Core,
+    /// Where decisions go.
+    pub out: &'a mut Output,
+}
+
+impl Cx<'_> {
+    /// A line for the log about a call.
+    pub fn note(&mut self, call: CallId, text: impl Into<String>) {
+        self.out.notes.push(Note { call: Some(call), text: text.into() });
+    }
+}

@@ -1,0 +1,366 @@
+//! Who ended the call, and why; and telling the other side.
+
+use std::time::Duration;
+
+use cooee_model::account::{Outcome, Party, Role};
+use cooee_model::fact::What;
+use cooee_model::ids::Side;
+use cooee_model::media::MediaCommand;
+
+use crate::call::context::{Alarm, Cx, Purpose};
+use crate::call::{Call, Path};
+use crate::leg::half::LegState;
+use crate::leg::uas::Passed;
+use crate::message::name::Name;
+use crate::message::text::{lossy, number, param};
+use crate::message::view::Message;
+use crate::profile::rules::TrustReason;
+use crate::transaction::flow::{Hop, Measure};
+use crate::transaction::layer::{ClientId, ServerId};
+
+/// How long the relay may take to report its end before its ports are taken back anyway.
+const MEDIA_GRACE: Duration = Duration::from_secs(5);
+
+impl Call {
+    // ---------------------------------------------------------------- what ended it
+
+    /// A BYE from one side: answered at once, passed on with its Reason.
+    pub fn bye(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, bye: &Message) {
+        self.reply(cx, side, server, bye, 200);
+        let Some(leg) = self.leg_mut(side) else { return };
+        let was = std::mem::replace(&mut leg.state, LegState::Gone);
+        if matches!(was, LegState::Gone | LegState::Ending) {
+            return;
+        }
+        self.dirty = true;
+        let reason = bye.value(Name::Reason).unwrap_or_default().to_vec();
+        self.note_reason(cx, side, bye);
+        self.leg_ended(side, cx);
+        if was == LegState::Setup && side == Side::A {
+            // BYE in the early dialog: as good as CANCEL (RFC 3261, 15.1.2).
+            self.a.state = LegState::Setup;
+            self.answer_a(cx, Passed { code: 487, ..Passed::default() }, None);
+            self.left_by_caller(cx, &reason);
+            return self.end_b(cx, &reason);
+        }
+        let party = self.party_of(side);
+        self.over(cx, party, self.outcome_of_hangup());
+        let measure = Measure { hop: Hop::ByeForward, since: cx.received };
+        match side {
+            Side::A => self.end_b_measured(cx, &reason, Some(measure)),
+            Side::B => self.end_a(cx, &reason, Some(measure)),
+        }
+    }
+
+    /// A gave up before the answer.
+    pub(super) fn left_by_caller(&mut self, cx: &mut Cx<'_>, reason: &[u8]) {
+        self.account.reason = lossy(reason);
+        let party = match self.decision.role {
+            Role::AgentLeg => Party::Customer,
+            Role::CustomerLeg => Party::Dialer,
+        };
+        self.account.sip_final = 487;
+        self.over(cx, party, Outcome::Canceled);
+    }
+
+    /// B refused, and there is nobody else to try.
+    pub(super) fn refused_by_b(&mut self, cx: &mut Cx<'_>, code: u16) {
+        let (party, outcome) = match code {
+            486 | 600 => (Party::Customer, Outcome::Busy),
+            408 | 480 | 487 => (Party::Customer, Outcome::NoAnswer),
+            603 | 607 => (Party::Customer, Outcome::Declined),
+            404 | 410 | 414 | 416 | 484 | 485 | 604 => (Party::Platform, Outcome::Invalid),
+            401..=403 | 407 | 433 | 436..=438 | 608 => (Party::Platform, Outcome::Blocked),
+            _ => (Party::Platform, Outcome::Technical),
+        };
+        self.over(cx, party, outcome);
+    }
+
+    /// The target rang too long.
+    pub(super) fn ring_timed_out(&mut self, cx: &mut Cx<'_>) {
+        self.account.sip_final = 408;
+        self.account.reason = "ring timeout".to_owned();
+        self.answer_a(cx, Passed { code: 480, ..Passed::default() }, None);
+        self.over(cx, Party::Timeout, Outcome::NoAnswer);
+        self.end_b(cx, b"SIP;cause=408;text=\"Ring timeout\"");
+    }
+
+    /// Nothing at all came back for B's INVITE (timer B).
+    pub fn b_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId, heard: bool) {
+        let Some(b) = &mut self.b else { return };
+        if b.invite != crate::leg::half::Invite::Client(client) || b.state == LegState::Gone {
+            return;
+        }
+        b.state = LegState::Gone;
+        self.leg_ended(Side::B, cx);
+        self.dirty = true;
+        if self.ended {
+            return;
+        }
+        let code = if heard { 408 } else { 503 };
+        if cx.core.plan.retry.on_timeout && self.has_next_target() {
+            return self.try_target(cx);
+        }
+        self.account.sip_final = 408;
+        self.refuse_a(cx, code, "no answer from the trunk");
+    }
+
+    /// A never acknowledged our 2xx (RFC 3261, 13.3.1.4).
+    pub fn not_acknowledged(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        if self.relays.iter().any(|r| r.server == server) {
+            self.relays.retain(|r| r.server != server);
+        } else {
+            self.a.acked = true;
+        }
+        self.account.reason = "ack timeout".to_owned();
+        self.over(cx, Party::Timeout, Outcome::NoAck);
+        let waiting = self.a.bye_waits.take();
+        let reason = waiting.unwrap_or_else(|| b"SIP;cause=408;text=\"ACK missing\"".to_vec());
+        self.end_a(cx, &reason, None);
+        self.end_b(cx, &reason);
+    }
+
+    /// No media from either side for the time-out.
+    pub(super) fn media_timed_out(&mut self, cx: &mut Cx<'_>) {
+        if self.ended || !self.a.is_up() {
+            return;
+        }
+        self.account.reason = "media timeout".to_owned();
+        self.cut(cx, Party::Timeout, b"Q.850;cause=102;text=\"media timeout\"");
+    }
+
+    /// A peer says that a dialog is gone (RFC 5057).
+    pub(super) fn dialog_lost(&mut self, cx: &mut Cx<'_>, side: Side, code: u16) {
+        if self.ended {
+            return;
+        }
+        if let Some(leg) = self.leg_mut(side) {
+            leg.state = LegState::Gone;
+        }
+        self.leg_ended(side, cx);
+        self.account.reason = format!("dialog lost on {side}: {code}");
+        self.cut(cx, Party::Unknown, b"Q.850;cause=41;text=\"dialog lost\"");
+    }
+
+    /// An order of the operator.
+    pub fn hang_up(&mut self, cx: &mut Cx<'_>) {
+        if !self.ended {
+            self.account.reason = "hung up by order".to_owned();
+            self.cut(cx, Party::Bridge, b"Q.850;cause=16;text=\"hung up by order\"");
+        }
+    }
+
+    /// Ends both legs of a call that was up or coming up.
+    pub(super) fn cut(&mut self, cx: &mut Cx<'_>, party: Party, reason: &[u8]) {
+        let outcome = if self.account.times.agent.is_some() {
+            Outcome::Connected
+        } else {
+            Outcome::Technical
+        };
+        if self.a.state == LegState::Setup {
+            self.answer_a(cx, Passed { code: 503, reason, ..Passed::default() }, None);
+        }
+        self.over(cx, party, outcome);
+        self.end_a(cx, reason, None);
+        self.end_b(cx, reason);
+    }
+
+    /// We cannot go on: A hears `code`.
+    pub(super) fn fail_of_ours(&mut self, cx: &mut Cx<'_>, code: u16, why: &str) {
+        if self.a.state == LegState::Setup {
+            self.refuse_a(cx, code, why);
+            self.end_b(cx, b"");
+        } else if !self.ended {
+            self.account.reason = why.to_owned();
+            self.cut(cx, Party::Bridge, b"Q.850;cause=41");
+        }
+    }
+
+    /// Refuses A while B is gone.
+    pub(super) fn refuse_a(&mut self, cx: &mut Cx<'_>, code: u16, why: &str) {
+        self.account.reason = why.to_owned();
+        if self.account.sip_final == 0 {
+            self.account.sip_final = code;
+        }
+        self.answer_a(cx, Passed { code, ..Passed::default() }, None);
+        self.over(cx, Party::Bridge, Outcome::Technical);
+    }
+
+    /// Whether the decision names a further target.
+    pub(super) fn has_next_target(&self) -> bool {
+        usize::try_from(self.attempt).is_ok_and(|done| done < self.decision.targets.len())
+    }
+
+    /// Goes on to the next target, or refuses A.
+    pub(super) fn next_target_or(&mut self, cx: &mut Cx<'_>, code: u16, why: &str) {
+        if self.has_next_target() && cx.core.plan.retry.on_transport {
+            return self.try_target(cx);
+        }
+        self.refuse_a(cx, code, why);
+    }
+
+    // ---------------------------------------------------------------- telling the other side
+
+    /// Ends the A leg.
+    fn end_a(&mut self, cx: &mut Cx<'_>, reason: &[u8], measure: Option<Measure>) {
+        match self.a.state {
+            LegState::Up if !self.a.acked => {
+                // RFC 3261, 15: no BYE before the ACK has come or been given up.
+                self.a.bye_waits = Some(reason.to_vec());
+                self.dirty = true;
+            }
+            LegState::Up => self.send_bye(cx, Side::A, reason, measure),
+            _ => {}
+        }
+    }
+
+    /// Ends the B leg, however far it has come.
+    pub(super) fn end_b(&mut self, cx: &mut Cx<'_>, reason: &[u8]) {
+        self.end_b_measured(cx, reason, None);
+    }
+
+    fn end_b_measured(&mut self, cx: &mut Cx<'_>, reason: &[u8], measure: Option<Measure>) {
+        let Some(b) = &self.b else { return };
+        match b.state {
+            LegState::Setup => self.cancel_b(cx, reason),
+            LegState::Up => {
+                if !b.acked
+                    && let crate::leg::half::Invite::Client(client) = b.invite
+                {
+                    // A late offer that A never answered: the 2xx still wants its ACK.
+                    let cseq = b.dialog.local_cseq;
+                    self.send_ack(cx, Side::B, client, cseq, b"");
+                }
+                self.send_bye(cx, Side::B, reason, measure);
+            }
+            LegState::Ending | LegState::Gone => {}
+        }
+    }
+
+    /// Sends BYE in a leg's dialog.
+    pub(super) fn send_bye(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        reason: &[u8],
+        measure: Option<Measure>,
+    ) {
+        let sent = self.send(cx, side, ("BYE", Purpose::Bye), measure, |_, mut writer| {
+            if !reason.is_empty() {
+                writer.header(Name::Reason, &[reason]);
+            }
+            writer.finish(b"", b"")
+        });
+        if let Some(leg) = self.leg_mut(side) {
+            leg.tries = 0;
+            leg.state = if sent.is_some() { LegState::Ending } else { LegState::Gone };
+        }
+        self.leg_ended(side, cx);
+    }
+
+    /// The final response to our BYE, whatever it says, ends the leg; but a challenge is answered.
+    pub fn bye_responded(&mut self, cx: &mut Cx<'_>, side: Side, response: &Message) {
+        let code = response.code();
+        if code < 200 {
+            return;
+        }
+        if matches!(code, 401 | 407)
+            && let Some((name, value)) = self.authorize(cx, side, response, "BYE")
+        {
+            self.send(cx, side, ("BYE", Purpose::Bye), None, |_, mut writer| {
+                writer.header(name, &[value.as_bytes()]);
+                writer.finish(b"", b"")
+            });
+            return;
+        }
+        self.leg_gone(side);
+    }
+
+    /// A leg is over: our last request has been answered or given up.
+    pub fn leg_gone(&mut self, side: Side) {
+        if let Some(leg) = self.leg_mut(side) {
+            leg.state = LegState::Gone;
+        }
+        self.dirty = true;
+    }
+
+    // ---------------------------------------------------------------- the account
+
+    /// Seals the account: the `Ended` fact, once. The relay is closed.
+    pub(super) fn over(&mut self, cx: &mut Cx<'_>, party: Party, outcome: Outcome) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.dirty = true;
+        self.drop_relays(cx);
+        if let Some((since, _)) = self.held.take() {
+            self.add_hold(since, cx.received);
+        }
+        self.account.times.end = Some(cx.received);
+        self.account.end_party = party;
+        self.account.outcome = outcome;
+        for leg in &mut self.account.legs {
+            leg.end.get_or_insert(cx.received);
+        }
+        let account = Box::new(self.account.clone());
+        self.fact(cx, cx.received, What::Ended { account });
+        if self.path == Path::Relayed {
+            cx.out.media.push(MediaCommand::Close { call: self.id });
+            cx.core.alarms.set(cx.now, MEDIA_GRACE, Alarm::MediaGone(self.slot));
+        }
+    }
+
+    fn leg_ended(&mut self, side: Side, cx: &Cx<'_>) {
+        if let Some(leg) = self.account.legs.iter_mut().rev().find(|l| l.side == side) {
+            leg.end.get_or_insert(cx.received);
+        }
+    }
+
+    fn party_of(&self, side: Side) -> Party {
+        let agent = self.account.times.agent.is_some();
+        match (side, self.decision.role) {
+            (Side::A, Role::AgentLeg) => Party::Customer,
+            (Side::A, Role::CustomerLeg) => Party::Dialer,
+            (Side::B, Role::AgentLeg) if agent => Party::Agent,
+            (Side::B, Role::AgentLeg) => Party::Platform,
+            (Side::B, Role::CustomerLeg) if agent => Party::Customer,
+            (Side::B, Role::CustomerLeg) => Party::Platform,
+        }
+    }
+
+    /// An answered agent makes the call connected, whatever the BYE says (product definition 5.1).
+    fn outcome_of_hangup(&self) -> Outcome {
+        if self.account.times.agent.is_some() { Outcome::Connected } else { Outcome::UnknownAgent }
+    }
+
+    /// Keeps what a `Reason` header says, as far as the profile of its sender trusts it.
+    pub(super) fn note_reason(&mut self, cx: &Cx<'_>, side: Side, message: &Message) {
+        if !self.trusts_reason(cx, side) {
+            return;
+        }
+        for reason in message.list(Name::Reason) {
+            let is_q850 = reason.get(..5).is_some_and(|p| p.eq_ignore_ascii_case(b"Q.850"));
+            let cause = param(reason, "cause").and_then(number);
+            if let Some(cause) = cause.filter(|_| is_q850) {
+                self.account.q850 = u16::try_from(cause).unwrap_or_default();
+            }
+            if let Some(text) = param(reason, "text") {
+                self.account.reason = lossy(text);
+            }
+        }
+    }
+
+    /// Whether a trunk's Reason counts for the outcome.
+    fn trusts_reason(&self, cx: &Cx<'_>, side: Side) -> bool {
+        let rule = self
+            .leg(side)
+            .and_then(|l| cx.core.plan.trunk(&l.trunk))
+            .map(|t| t.profile.behaviour.trust_reason);
+        match rule {
+            Some(TrustReason::Always) => true,
+            Some(TrustReason::UnlessAnswered) => self.account.times.b_200.is_none(),
+            _ => false,
+        }
+    }
+}

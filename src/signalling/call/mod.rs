@@ -1,0 +1,220 @@
+//! The go-between of two legs.
+//!
+//! ```text
+//!            A                         call                          B
+//!  INVITE ------> admitted: 100, leases, Invited -----> INVITE, Forwarded
+//!            <--- 18x                                <--- 18x, Ringing
+//!            <--- 200 until ACK                      <--- 200, PlatformAnswered; ACK
+//!  ACK ------->   Up
+//!            <--- re-INVITE, INFO, ... one at a time, both ways --->
+//!  BYE ------->   Ended                                ---> BYE     (or the other way round)
+//!  CANCEL ---->   487; Ended                           ---> CANCEL, or BYE if 2xx came first
+//! ```
+//!
+//! Cut by question: [`setup`] how a call comes up, [`answer`] what B's responses mean, [`midcall`]
+//! what passes while it is up, [`hangup`] who ended it and why, [`stopwatch`] when what happened,
+//! [`snapshot`] what a crash must not take.
+
+pub mod answer;
+pub mod context;
+pub mod hangup;
+pub mod midcall;
+pub mod pool;
+pub mod setup;
+pub mod snapshot;
+pub mod stopwatch;
+
+use bytes::Bytes;
+use cooee_model::account::Account;
+use cooee_model::fact::{Fact, What};
+use cooee_model::ids::{CallId, Lease, Side};
+use cooee_model::media::{Latch, MediaCommand, PeerMedia};
+use cooee_model::moment::Moment;
+
+use crate::call::context::{Cx, Owner, Purpose, Record};
+use crate::call::midcall::Relay;
+use crate::leg::half::{Leg, LegState};
+use crate::leg::offer_answer::Described;
+use crate::message::view::Message;
+use crate::profile::decision::{Decision, Slots};
+use crate::transaction::flow::{Flow, Measure};
+use crate::transaction::layer::ClientId;
+use crate::transaction::slots::Slot;
+
+/// How a call's media runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// Descriptions cross untouched; media does not pass here.
+    Bypass,
+    /// Through the relay.
+    Relayed,
+    /// The relay has reported its end, or never began.
+    Over,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    /// Its id, for the world.
+    pub id: CallId,
+    /// Its place, for us.
+    pub slot: Slot,
+    /// The calling leg.
+    pub a: Leg,
+    /// The called leg of the try under way.
+    pub b: Option<Leg>,
+    /// What was decided; pinned.
+    pub decision: Decision,
+    /// What the CDR will say.
+    pub account: Account,
+    /// A's INVITE until its final response.
+    pub invite: Option<Message>,
+    /// Which target of the decision is being tried.
+    pub attempt: u32,
+    /// How media runs.
+    pub path: Path,
+    /// The port pairs that A and B send to, until the relay is over.
+    pub leases: Option<(Lease, Lease)>,
+    /// The section offered as audio.
+    pub audio: Option<usize>,
+    /// What B's INVITE says of identity, until its final response.
+    pub slots: Option<Box<Slots>>,
+    /// B's early description, for a 2xx without one.
+    pub early: Vec<u8>,
+    /// Requests on their way across.
+    pub relays: Vec<Relay>,
+    /// Set when the `Ended` fact has been written.
+    pub ended: bool,
+    /// Held since, and by whom.
+    pub held: Option<(Moment, Side)>,
+    /// First packet forwarded from A and from B at or after the agent's answer.
+    pub forwarded: (Option<Moment>, Option<Moment>),
+    /// Facts written so far.
+    pub seq: u32,
+    /// What a crash must not take has changed in this step.
+    pub dirty: bool,
+}
+
+impl Call {
+    /// One leg.
+    pub fn leg(&self, side: Side) -> Option<&Leg> {
+        match side {
+            Side::A => Some(&self.a),
+            Side::B => self.b.as_ref(),
+        }
+    }
+
+    /// One leg, to change.
+    pub fn leg_mut(&mut self, side: Side) -> Option<&mut Leg> {
+        match side {
+            Side::A => Some(&mut self.a),
+            Side::B => self.b.as_mut(),
+        }
+    }
+
+    /// The leg that a message belongs to, by Call-ID and both tags.
+    pub fn side_of(&self, message: &Message) -> Option<Side> {
+        if self.a.dialog.holds(message) {
+            return Some(Side::A);
+        }
+        self.b.as_ref().is_some_and(|b| b.dialog.holds(message)).then_some(Side::B)
+    }
+
+    /// Whether nothing is left to do: both legs over, media over.
+    pub fn is_over(&self) -> bool {
+        let gone = |leg: &Leg| leg.state == LegState::Gone;
+        self.ended
+            && gone(&self.a)
+            && self.b.as_ref().is_none_or(gone)
+            && self.path != Path::Relayed
+    }
+
+    /// Writes a fact.
+    pub fn fact(&mut self, cx: &mut Cx<'_>, at: Moment, what: What) {
+        let fact = Fact { call: self.id, seq: self.seq, at, what };
+        self.seq += 1;
+        cx.out.records.push(Record::Fact(fact));
+    }
+
+    /// Ends a step: what a crash must not take goes to the journal before any message leaves.
+    pub fn settle(&mut self, cx: &mut Cx<'_>) {
+        if self.is_over() {
+            cx.out.records.push(Record::Gone(self.id));
+        } else if std::mem::take(&mut self.dirty) {
+            cx.out.records.push(Record::Snapshot(self.id, self.snapshot()));
+        }
+    }
+
+    /// Sends a request in a leg's dialog.
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        (method, purpose): (&str, Purpose),
+        measure: Option<Measure>,
+        write: impl FnOnce(&Leg, crate::message::write::Writer) -> Bytes,
+    ) -> Option<ClientId> {
+        let secret = cx.core.random();
+        let slot = self.slot;
+        let leg = self.leg_mut(side)?;
+        let token = cx.core.tx.reserve(secret);
+        let local = cx.core.local(leg.flow)?;
+        let writer = leg.next_request(method, local, &token.branch());
+        let bytes = write(leg, writer);
+        let flow = leg.dialog.next_hop(leg.flow);
+        self.dirty = true;
+        let owner = Owner::Leg(slot, side, purpose);
+        let sends = &mut cx.out.sends;
+        let is_invite = method == "INVITE";
+        let message = (flow, bytes);
+        Some(cx.core.tx.request(cx.now, token, message, (is_invite, owner), measure, sends))
+    }
+
+    /// Sends an ACK to a 2xx and keeps it for copies of that 2xx.
+    fn send_ack(&mut self, cx: &mut Cx<'_>, side: Side, of: ClientId, cseq: u32, sdp: &[u8]) {
+        let secret = cx.core.random();
+        let Some(leg) = self.leg_mut(side) else { return };
+        let Some(local) = cx.core.local(leg.flow) else { return };
+        let branch = format!("z9hG4bKa{secret:016x}");
+        let bytes = leg.write_ack(cseq, local, &branch, sdp);
+        let flow = leg.dialog.next_hop(leg.flow);
+        leg.ack = Some((of, flow, bytes.clone()));
+        cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes, measure: None });
+    }
+
+    /// Tells the relay where a leg's peer wants its media.
+    fn point(&mut self, cx: &mut Cx<'_>, side: Side, described: &Described) {
+        if self.path != Path::Relayed {
+            return;
+        }
+        let trunk = self.leg(side).and_then(|l| cx.core.plan.trunk(&l.trunk));
+        let latch = match trunk.map(|t| &t.media_allow) {
+            Some(networks) if !networks.is_empty() => Latch::Networks(networks.clone()),
+            _ => Latch::Strict,
+        };
+        let media = described.media.map(|(rtp, rtcp)| PeerMedia { rtp, rtcp, latch });
+        cx.out.media.push(MediaCommand::Peer { call: self.id, side, media });
+    }
+
+    /// A description of the other side under our name on this leg; untouched in bypass.
+    fn redescribe(&mut self, cx: &Cx<'_>, side: Side, body: &[u8]) -> Vec<u8> {
+        if body.is_empty() {
+            return Vec::new();
+        }
+        let (address, audio, leases) = (cx.core.setup.media, self.audio, self.leases);
+        let lease = leases.map(|l| if side == Side::A { l.0 } else { l.1 });
+        match (self.leg_mut(side), lease) {
+            (Some(leg), Some(lease)) => leg.description.write(body, audio, (address, lease.port)),
+            _ => body.to_vec(),
+        }
+    }
+
+    /// Notes where a leg's peer was heard, for peers behind a NAT.
+    pub fn heard(&mut self, side: Side, flow: Flow) {
+        if let Some(leg) = self.leg_mut(side)
+            && leg.dialog.behind_nat
+        {
+            leg.flow = flow;
+        }
+    }
+}

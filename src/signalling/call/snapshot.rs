@@ -1,0 +1,275 @@
+//! What a crash must not take: written before each message that changes it, read at a restart.
+//!
+//! The image of a call is one CBOR map. Numbers are never used again for something else and new
+//! entries are optional, so that every version reads what an earlier one wrote.
+
+use cooee_model::account::{Account, Outcome, Party};
+use cooee_model::ids::{CallId, Side};
+use minicbor::{Decode, Encode};
+use std::net::SocketAddr;
+
+use crate::call::context::{Cx, Owner, Purpose};
+use crate::call::{Call, Path};
+use crate::leg::dialog::Dialog;
+use crate::leg::half::{Invite, Leg, LegState};
+use crate::leg::offer_answer::Description;
+use crate::message::view::Message;
+use crate::profile::decision::Decision;
+use crate::transaction::flow::{Flow, Transport};
+use crate::transaction::layer::Arrival;
+use crate::transaction::slots::Slot;
+
+/// A snapshot that cannot be read: written by a later version, or damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("call {call}: snapshot unreadable: {why}")]
+pub struct Unreadable {
+    /// The call.
+    pub call: CallId,
+    /// What the decoder says.
+    pub why: String,
+}
+
+#[derive(Encode)]
+#[cbor(map)]
+struct ImageOut<'a> {
+    #[n(0)]
+    account: &'a Account,
+    #[n(1)]
+    decision: &'a Decision,
+    #[n(2)]
+    seq: u32,
+    #[n(3)]
+    ended: bool,
+    #[n(4)]
+    a: LegOut<'a>,
+    #[n(5)]
+    b: Option<LegOut<'a>>,
+    #[n(6)]
+    ports: Option<(u16, u16)>,
+}
+
+#[derive(Encode)]
+#[cbor(map)]
+struct LegOut<'a> {
+    #[n(0)]
+    trunk: &'a str,
+    #[n(1)]
+    dialog: &'a Dialog,
+    #[n(2)]
+    state: LegState,
+    #[n(3)]
+    transport: Transport,
+    #[n(4)]
+    socket: u16,
+    #[n(5)]
+    remote: String,
+    #[n(6)]
+    description: &'a Description,
+    #[cbor(n(7), with = "minicbor::bytes")]
+    invite: &'a [u8],
+    #[n(8)]
+    acked: bool,
+    #[n(9)]
+    holds: bool,
+}
+
+#[derive(Decode)]
+#[cbor(map)]
+struct Image {
+    #[n(0)]
+    account: Account,
+    #[n(1)]
+    decision: Decision,
+    #[n(2)]
+    seq: u32,
+    #[n(3)]
+    ended: bool,
+    #[n(4)]
+    a: LegImage,
+    #[n(5)]
+    b: Option<LegImage>,
+}
+
+#[derive(Decode)]
+#[cbor(map)]
+struct LegImage {
+    #[n(0)]
+    trunk: String,
+    #[n(1)]
+    dialog: Dialog,
+    #[n(2)]
+    state: LegState,
+    #[n(3)]
+    transport: Transport,
+    #[n(4)]
+    socket: u16,
+    #[n(5)]
+    remote: String,
+    #[n(6)]
+    description: Description,
+    #[cbor(n(7), with = "minicbor::bytes")]
+    invite: Vec<u8>,
+    #[n(8)]
+    acked: bool,
+    #[n(9)]
+    holds: bool,
+}
+
+impl Call {
+    /// The image of the call.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let a_invite = self.invite.as_ref().map_or(&b""[..], |i| head_of(i));
+        let ports = self.leases.map(|(a, b)| (a.port, b.port));
+        let image = ImageOut {
+            account: &self.account,
+            decision: &self.decision,
+            seq: self.seq,
+            ended: self.ended,
+            a: leg_out(&self.a, a_invite),
+            b: self.b.as_ref().map(|b| leg_out(b, head(&b.sent))),
+            ports,
+        };
+        let mut bytes = Vec::with_capacity(2048);
+        // Writing to memory does not fail.
+        let _ = minicbor::encode(&image, &mut bytes);
+        bytes
+    }
+
+    /// Rebuilds a call from its image, at a new place. Its media is over; its INVITEs are found
+    /// again by what the image holds of them.
+    ///
+    /// # Errors
+    /// If the image cannot be read.
+    pub fn restore(
+        cx: &mut Cx<'_>,
+        id: CallId,
+        slot: Slot,
+        bytes: &[u8],
+    ) -> Result<Self, Unreadable> {
+        let image: Image =
+            minicbor::decode(bytes).map_err(|e| Unreadable { call: id, why: e.to_string() })?;
+        let (a, invite) = restore_a(cx, slot, image.a);
+        let b = image.b.map(|b| restore_b(cx, slot, b));
+        Ok(Self {
+            id,
+            slot,
+            a,
+            b,
+            decision: image.decision,
+            account: image.account,
+            invite,
+            attempt: u32::MAX,
+            path: Path::Over,
+            leases: None,
+            audio: None,
+            slots: None,
+            early: Vec::new(),
+            relays: Vec::new(),
+            ended: image.ended,
+            held: None,
+            forwarded: (None, None),
+            seq: image.seq,
+            dirty: true,
+        })
+    }
+
+    /// Closes a call that a crash cut: both peers are told, the account says so.
+    pub fn close_recovered(&mut self, cx: &mut Cx<'_>, same_boot: bool) {
+        const REASON: &[u8] = b"Q.850;cause=41;text=\"recovered after restart\"";
+        if !self.ended {
+            self.account.recovered = true;
+            self.account.wall_spans = !same_boot;
+            self.account.reason = "cut by a restart".to_owned();
+        }
+        if self.a.state == LegState::Setup {
+            let passed = crate::leg::uas::Passed {
+                code: 503,
+                reason: REASON,
+                ..crate::leg::uas::Passed::default()
+            };
+            self.answer_a(cx, passed, None);
+            self.a.state = LegState::Gone;
+        }
+        self.over(cx, Party::Unknown, Outcome::Recovered);
+        for side in [Side::A, Side::B] {
+            let state = self.leg(side).map_or(LegState::Gone, |l| l.state);
+            match (side, state) {
+                (_, LegState::Up) => self.send_bye(cx, side, REASON, None),
+                // A BYE or CANCEL was under way: said again, in case it was lost with us.
+                (Side::A, LegState::Ending) => self.send_bye(cx, side, REASON, None),
+                (Side::B, LegState::Ending) => self.send_bye(cx, side, REASON, None),
+                (Side::B, LegState::Setup) => self.cancel_b(cx, REASON),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
+    LegOut {
+        trunk: &leg.trunk,
+        dialog: &leg.dialog,
+        state: leg.state,
+        transport: leg.flow.transport,
+        socket: leg.flow.socket,
+        remote: leg.flow.remote.to_string(),
+        description: &leg.description,
+        invite,
+        acked: leg.acked,
+        holds: leg.holds,
+    }
+}
+
+fn head_of(message: &Message) -> &[u8] {
+    head(message.bytes())
+}
+
+/// A message without its body.
+fn head(bytes: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |at| at + 2);
+    bytes.get(..end).unwrap_or_default()
+}
+
+fn leg_of(side: Side, image: LegImage) -> Leg {
+    let remote = image.remote.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9)));
+    let flow = Flow { transport: image.transport, socket: image.socket, remote };
+    let mut leg =
+        Leg::new(side, image.trunk, image.dialog, flow, Invite::Lost, image.description.id);
+    leg.description = image.description;
+    leg.state = image.state;
+    leg.acked = image.acked;
+    leg.holds = image.holds;
+    leg
+}
+
+fn restore_a(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> (Leg, Option<Message>) {
+    let head = [image.invite.as_slice(), b"\r\n"].concat();
+    let mut leg = leg_of(Side::A, image);
+    if leg.state != LegState::Setup {
+        // Whether the ACK came is not worth waiting for.
+        leg.acked = true;
+        return (leg, None);
+    }
+    // Its Content-Length counts a body that is not kept: nobody asks for it any more.
+    let Ok(invite) = Message::read(bytes::Bytes::from(head)) else { return (leg, None) };
+    let owner = Owner::Leg(slot, Side::A, Purpose::Invite);
+    if let Arrival::New(server) = cx.core.tx.open(&invite, leg.flow, owner) {
+        leg.invite = Invite::Server(server);
+    }
+    (leg, Some(invite))
+}
+
+fn restore_b(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> Leg {
+    let sent = bytes::Bytes::from([image.invite.as_slice(), b"\r\n"].concat());
+    let mut leg = leg_of(Side::B, image);
+    let unanswered = matches!(leg.state, LegState::Setup | LegState::Ending) && !leg.acked;
+    if unanswered && sent.len() > 2 {
+        let owner = Owner::Leg(slot, Side::B, Purpose::Invite);
+        if let Some(client) = cx.core.tx.adopt(cx.now, leg.flow, sent.clone(), owner) {
+            leg.invite = Invite::Client(client);
+        }
+        leg.state = LegState::Setup;
+    }
+    leg.sent = sent;
+    leg
+}

@@ -1,0 +1,352 @@
+//! A dialog (RFC 3261, 12): who speaks with whom, and how the next request is addressed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use minicbor::{Decode, Encode};
+
+use crate::message::address::{Address, Uri};
+use crate::message::name::Name;
+use crate::message::text::{is_space, param};
+use crate::message::view::Message;
+use crate::message::write::Writer;
+use crate::transaction::flow::{Flow, Transport};
+
+/// How one of our sockets is named in what we send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// The protocol.
+    pub transport: Transport,
+    /// The address that peers reach it by.
+    pub address: SocketAddr,
+    /// `address` as text, for `Via` and `Contact`.
+    pub sent_by: String,
+}
+
+impl Local {
+    /// A socket that peers reach at `address`.
+    pub fn new(transport: Transport, address: SocketAddr) -> Self {
+        Self { transport, address, sent_by: address.to_string() }
+    }
+
+    /// The `Via` value of a request that leaves here.
+    pub fn via(&self, branch: &str) -> String {
+        format!("SIP/2.0/{} {};branch={branch};rport", self.transport.text(), self.sent_by)
+    }
+}
+
+/// One dialog, from the view of our half of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Dialog {
+    /// Call-ID.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    pub call_id: Vec<u8>,
+    /// Our tag: a token that names the call.
+    #[n(1)]
+    pub local_tag: String,
+    /// The peer's tag; empty until it is known.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub remote_tag: Vec<u8>,
+    /// Our From value without its tag.
+    #[cbor(n(3), with = "minicbor::bytes")]
+    pub local: Vec<u8>,
+    /// The peer's To value without its tag.
+    #[cbor(n(4), with = "minicbor::bytes")]
+    pub remote: Vec<u8>,
+    /// CSeq of our last request.
+    #[n(5)]
+    pub local_cseq: u32,
+    /// CSeq of the peer's last request; zero until one came.
+    #[n(6)]
+    pub remote_cseq: u32,
+    /// The peer's Contact: where requests are addressed to.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub remote_target: Vec<u8>,
+    /// The route set, first hop first.
+    #[n(8)]
+    pub routes: Vec<minicbor::bytes::ByteVec>,
+    /// Our Contact URI.
+    #[n(9)]
+    pub contact: String,
+    /// The peer is behind a NAT: its Contact does not name where it is reached.
+    #[n(10)]
+    pub behind_nat: bool,
+}
+
+impl Dialog {
+    /// The dialog that an INVITE opens, seen by its receiver. `local_tag` is ours.
+    pub fn of_invite(invite: &Message, local_tag: String, contact: String, source: IpAddr) -> Self {
+        Self {
+            call_id: invite.call_id().to_vec(),
+            local_tag,
+            remote_tag: invite.from_tag().to_vec(),
+            local: flat_without_tag(invite.value(Name::To).unwrap_or_default()),
+            remote: flat_without_tag(invite.value(Name::From).unwrap_or_default()),
+            local_cseq: 0,
+            remote_cseq: invite.cseq().map_or(0, |c| c.number),
+            remote_target: target(invite).unwrap_or_default(),
+            routes: invite.list(Name::RecordRoute).map(|r| r.to_vec().into()).collect(),
+            contact,
+            behind_nat: behind_nat(invite, source),
+        }
+    }
+
+    /// Takes the peer's side from a response to our INVITE (RFC 3261, 12.1.2). The route set is
+    /// that of the 2xx in the end, whatever an early response said (RFC 3261, 13.2.2.4).
+    pub fn learn(&mut self, response: &Message) {
+        self.remote_tag = response.to_tag().to_vec();
+        if let Some(target) = target(response) {
+            self.remote_target = target;
+        }
+        self.routes = response.list(Name::RecordRoute).map(|r| r.to_vec().into()).collect();
+        self.routes.reverse();
+    }
+
+    /// Takes a new target from a re-INVITE or its answer (RFC 3261, 12.2).
+    pub fn refresh(&mut self, message: &Message) {
+        if let Some(target) = target(message) {
+            self.remote_target = target;
+        }
+    }
+
+    /// Whether a request or a response belongs to this dialog; tags as its *receiver* sees them.
+    pub fn holds(&self, message: &Message) -> bool {
+        let (ours, theirs) = if message.is_request() {
+            (message.to_tag(), message.from_tag())
+        } else {
+            (message.from_tag(), message.to_tag())
+        };
+        message.call_id() == self.call_id
+            && ours == self.local_tag.as_bytes()
+            && theirs == self.remote_tag
+    }
+
+    /// Begins a request of this dialog (RFC 3261, 12.2.1.1). CSeq does not grow here.
+    /// `hops` becomes Max-Forwards.
+    pub fn request(
+        &self,
+        method: &str,
+        cseq: u32,
+        hops: u32,
+        (local, branch): (&Local, &str),
+    ) -> Writer {
+        let strict = self.routes.first().filter(|r| !is_loose(r));
+        let uri = match strict {
+            Some(route) => Address::read(route).map_or(&b""[..], |a| a.uri),
+            None => &self.remote_target,
+        };
+        let mut writer = Writer::request(method.as_bytes(), uri);
+        writer.header(Name::Via, &[local.via(branch).as_bytes()]);
+        for route in self.routes.iter().skip(usize::from(strict.is_some())) {
+            writer.header(Name::Route, &[route]);
+        }
+        if strict.is_some() {
+            writer.header(Name::Route, &[b"<", &self.remote_target, b">"]);
+        }
+        writer.number(Name::MaxForwards, hops);
+        writer.header(Name::From, &[&self.local, b";tag=", self.local_tag.as_bytes()]);
+        if self.remote_tag.is_empty() {
+            writer.header(Name::To, &[&self.remote]);
+        } else {
+            writer.header(Name::To, &[&self.remote, b";tag=", &self.remote_tag]);
+        }
+        writer.header(Name::CallId, &[&self.call_id]);
+        writer.cseq(cseq, method.as_bytes());
+        writer
+    }
+
+    /// Where the next request goes: the first route or the target, if it names an IP address,
+    /// else where the peer was last heard.
+    pub fn next_hop(&self, last: Flow) -> Flow {
+        if self.behind_nat {
+            return last;
+        }
+        let first = self.routes.first().and_then(|r| Address::read(r)).map(|a| a.uri);
+        let remote = first.or(Some(&self.remote_target)).and_then(literal);
+        Flow { remote: remote.unwrap_or(last.remote), ..last }
+    }
+}
+
+/// Begins a response: everything that is copied from the request (RFC 3261, 8.2.6.2).
+/// `tag` is added to To where the request has none.
+pub fn response_to(
+    request: &Message,
+    source: SocketAddr,
+    code: u16,
+    reason: &[u8],
+    tag: &str,
+) -> Writer {
+    let mut writer = Writer::response(code, reason);
+    let mut via = Vec::with_capacity(128);
+    for (place, element) in request.list(Name::Via).enumerate() {
+        match crate::message::via::Via::read(element) {
+            Some(top) if place == 0 => {
+                via.clear();
+                top.write_received(element, source, &mut via);
+                writer.header(Name::Via, &[&via]);
+            }
+            _ => {
+                writer.header(Name::Via, &[element]);
+            }
+        }
+    }
+    writer.header(Name::From, &[request.value(Name::From).unwrap_or_default()]);
+    let to = request.value(Name::To).unwrap_or_default();
+    if tag.is_empty() || !request.to_tag().is_empty() {
+        writer.header(Name::To, &[to]);
+    } else {
+        writer.header(Name::To, &[to, b";tag=", tag.as_bytes()]);
+    }
+    writer.header(Name::CallId, &[request.call_id()]);
+    writer.header(Name::CSeq, &[request.value(Name::CSeq).unwrap_or_default()]);
+    if let Some(stamp) = request.value(Name::Timestamp).filter(|_| code == 100) {
+        writer.header(Name::Timestamp, &[stamp]);
+    }
+    writer
+}
+
+/// Writes the Record-Route of a request into its dialog-forming response (RFC 3261, 12.1.1).
+pub fn copy_record_route(request: &Message, writer: &mut Writer) {
+    for route in request.values(Name::RecordRoute) {
+        writer.header(Name::RecordRoute, &[route]);
+    }
+}
+
+/// The CANCEL of an INVITE that we sent (RFC 3261, 9.1).
+pub fn cancel_of(invite: &Bytes, reason: &[u8]) -> Option<Bytes> {
+    let invite = Message::read(invite.clone()).ok()?;
+    let mut cancel = Writer::request(b"CANCEL", invite.request_uri());
+    cancel.header(Name::Via, &[invite.top_via()?]);
+    for route in invite.values(Name::Route) {
+        cancel.header(Name::Route, &[route]);
+    }
+    cancel.number(Name::MaxForwards, 70);
+    for name in [Name::From, Name::To, Name::CallId] {
+        cancel.header(name, &[invite.value(name)?]);
+    }
+    cancel.cseq(invite.cseq()?.number, b"CANCEL");
+    if !reason.is_empty() {
+        cancel.header(Name::Reason, &[reason]);
+    }
+    Some(cancel.finish(b"", b""))
+}
+
+fn target(message: &Message) -> Option<Vec<u8>> {
+    message.address(Name::Contact).map(|a| a.uri.to_vec())
+}
+
+fn is_loose(route: &[u8]) -> bool {
+    let uri = Address::read(route).map_or(&b""[..], |a| a.uri);
+    Uri::read(uri).is_some_and(|u| param(u.params, "lr").is_some())
+}
+
+fn literal(uri: &[u8]) -> Option<SocketAddr> {
+    let uri = Uri::read(uri)?;
+    let host = uri.host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(uri.host);
+    let ip: IpAddr = std::str::from_utf8(host).ok()?.parse().ok()?;
+    Some(SocketAddr::new(ip, uri.port.unwrap_or(5060)))
+}
+
+/// A peer that names one address in Via and sends from another sits behind a NAT, unless it sends
+/// through a proxy (then the second Via is its own).
+fn behind_nat(request: &Message, source: IpAddr) -> bool {
+    let through_proxy = request.list(Name::Via).nth(1).is_some();
+    let Some(via) = request.via().filter(|_| !through_proxy) else { return false };
+    let host = std::str::from_utf8(via.host).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.parse::<IpAddr>().is_ok_and(|named| named != source)
+}
+
+/// A From or To value on one line and without its `tag` parameter.
+fn flat_without_tag(value: &[u8]) -> Vec<u8> {
+    let mut flat: Vec<u8> = value.iter().map(|&b| if is_space(b) { b' ' } else { b }).collect();
+    let (head, params) = match flat.iter().rposition(|&b| b == b'>') {
+        Some(at) => flat.split_at(at + 1),
+        None => match flat.iter().position(|&b| b == b';') {
+            Some(at) => flat.split_at(at),
+            None => return flat,
+        },
+    };
+    let mut kept = head.to_vec();
+    for element in crate::message::text::elements(params, b';') {
+        let is_tag = element.get(..3).is_some_and(|t| t.eq_ignore_ascii_case(b"tag"))
+            && element.get(3).is_none_or(|&b| b == b'=' || is_space(b));
+        if !is_tag {
+            kept.push(b';');
+            kept.extend_from_slice(element);
+        }
+    }
+    flat = kept;
+    flat
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local() -> Local {
+        Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap())
+    }
+
+    fn dialog(routes: &[&str]) -> Dialog {
+        Dialog {
+            call_id: b"x@h".to_vec(),
+            local_tag: "ours".to_owned(),
+            remote_tag: b"theirs".to_vec(),
+            local: b"<sip:us@192.0.2.1>".to_vec(),
+            remote: b"<sip:them@h>".to_vec(),
+            remote_target: b"sip:c@192.0.2.7:5070".to_vec(),
+            routes: routes.iter().map(|r| r.as_bytes().to_vec().into()).collect(),
+            ..Dialog::default()
+        }
+    }
+
+    fn written(dialog: &Dialog) -> Message {
+        let bytes = dialog.request("BYE", 2, 70, (&local(), "z9hG4bKx")).finish(b"", b"");
+        let message = Message::read(bytes).unwrap();
+        assert_eq!(message.check(), Ok(()));
+        message
+    }
+
+    #[test]
+    fn flow_67_loose_routes_keep_the_target_as_request_uri() {
+        let bye = written(&dialog(&["<sip:192.0.2.8;lr>", "<sip:p2;lr>"]));
+        assert_eq!(bye.request_uri(), b"sip:c@192.0.2.7:5070");
+        let routes: Vec<_> = bye.values(Name::Route).collect();
+        assert_eq!(routes, [&b"<sip:192.0.2.8;lr>"[..], b"<sip:p2;lr>"]);
+    }
+
+    #[test]
+    fn flow_68_a_strict_router_takes_the_request_uri() {
+        let bye = written(&dialog(&["<sip:192.0.2.8>", "<sip:p2;lr>"]));
+        assert_eq!(bye.request_uri(), b"sip:192.0.2.8");
+        let routes: Vec<_> = bye.values(Name::Route).collect();
+        assert_eq!(routes, [&b"<sip:p2;lr>"[..], b"<sip:c@192.0.2.7:5070>"]);
+    }
+
+    #[test]
+    fn flow_66_the_contact_is_where_requests_go() {
+        let last = Flow {
+            transport: Transport::Udp,
+            socket: 0,
+            remote: "192.0.2.99:5060".parse().unwrap(),
+        };
+        assert_eq!(dialog(&[]).next_hop(last).remote, "192.0.2.7:5070".parse().unwrap());
+        let routed = dialog(&["<sip:192.0.2.8;lr>"]);
+        assert_eq!(routed.next_hop(last).remote, "192.0.2.8:5060".parse().unwrap());
+        let nat = Dialog { behind_nat: true, ..dialog(&[]) };
+        assert_eq!(nat.next_hop(last), last);
+    }
+
+    #[test]
+    fn tags_are_cut_wherever_they_stand() {
+        let cut = |v: &str| String::from_utf8(flat_without_tag(v.as_bytes())).unwrap();
+        assert_eq!(
+            cut("\"a;tag=z\" <sip:a@b;tag=no>;x=1; tag = 5;y"),
+            "\"a;tag=z\" <sip:a@b;tag=no>;x=1;y"
+        );
+        assert_eq!(cut("sip:a@b;tag=1"), "sip:a@b");
+        assert_eq!(cut("<sip:a@b>\r\n ;tag=1"), "<sip:a@b>");
+    }
+}

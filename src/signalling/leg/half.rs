@@ -1,0 +1,148 @@
+//! The state of one leg: its dialog, its INVITE, its media description, its port lease.
+
+use bytes::Bytes;
+use cooee_model::ids::Side;
+
+use crate::leg::dialog::{Dialog, Local};
+use crate::leg::digest::Challenge;
+use crate::leg::offer_answer::Description;
+use crate::message::name::Name;
+use crate::message::write::Writer;
+use crate::transaction::flow::Flow;
+use crate::transaction::layer::{ClientId, ServerId};
+
+/// The methods that we take in a dialog and out of it.
+pub const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+
+/// Where a leg stands.
+///
+/// ```text
+///  Setup --2xx--> Up --BYE--> Ending --200, time-out--> Gone
+///    |--CANCEL--> Ending --487--> Gone
+///    |--failure--> Gone
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, minicbor::Encode, minicbor::Decode)]
+#[cbor(index_only)]
+pub enum LegState {
+    /// Its INVITE has no final response.
+    #[n(0)]
+    Setup,
+    /// Its INVITE has been answered.
+    #[n(1)]
+    Up,
+    /// Our BYE or CANCEL is under way.
+    #[n(2)]
+    Ending,
+    /// Over.
+    #[n(3)]
+    Gone,
+}
+
+/// The INVITE that a leg began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invite {
+    /// It came to us.
+    Server(ServerId),
+    /// We sent it.
+    Client(ClientId),
+    /// A restart lies between.
+    Lost,
+}
+
+/// How far giving up a leg's INVITE has come (RFC 3261, 9.1: not before its first 1xx).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancel {
+    /// Not wanted.
+    No,
+    /// Wanted; waits for a provisional response.
+    Wanted,
+    /// Sent.
+    Sent,
+}
+
+/// Half a call.
+#[derive(Debug)]
+pub struct Leg {
+    /// A or B.
+    pub side: Side,
+    /// The trunk's name.
+    pub trunk: String,
+    /// The dialog.
+    pub dialog: Dialog,
+    /// Where the peer was last heard, or is called.
+    pub flow: Flow,
+    /// Where the leg stands.
+    pub state: LegState,
+    /// Its first INVITE.
+    pub invite: Invite,
+    /// B: the INVITE as sent, until its final response: for CANCEL and for a second try.
+    pub sent: Bytes,
+    /// B: whether it is being given up.
+    pub cancel: Cancel,
+    /// A: our 2xx has been acknowledged. B: we have acknowledged its 2xx.
+    pub acked: bool,
+    /// B: the last ACK, sent again for each copy of the 2xx; with the INVITE that it is for.
+    pub ack: Option<(ClientId, Flow, Bytes)>,
+    /// A BYE that must wait for the ACK (RFC 3261, 15), with its Reason.
+    pub bye_waits: Option<Vec<u8>>,
+    /// What we say about media.
+    pub description: Description,
+    /// B: the challenge in force and how many times its nonce was used.
+    pub challenge: Option<(Challenge, u32)>,
+    /// B: challenges answered for the request under way.
+    pub tries: u32,
+    /// Whether the peer holds the other side.
+    pub holds: bool,
+}
+
+impl Leg {
+    /// A leg whose INVITE is under way.
+    pub const fn new(
+        side: Side,
+        trunk: String,
+        dialog: Dialog,
+        flow: Flow,
+        invite: Invite,
+        description_id: u64,
+    ) -> Self {
+        Self {
+            side,
+            trunk,
+            dialog,
+            flow,
+            state: LegState::Setup,
+            invite,
+            sent: Bytes::new(),
+            cancel: Cancel::No,
+            acked: false,
+            ack: None,
+            bye_waits: None,
+            description: Description::new(description_id),
+            challenge: None,
+            tries: 0,
+            holds: false,
+        }
+    }
+
+    /// Whether the leg is or was answered and not over.
+    pub const fn is_up(&self) -> bool {
+        matches!(self.state, LegState::Up)
+    }
+
+    /// Begins the next request of the dialog: CSeq grows by one.
+    pub fn next_request(&mut self, method: &str, local: &Local, branch: &str) -> Writer {
+        self.dialog.local_cseq += 1;
+        self.dialog.request(method, self.dialog.local_cseq, 70, (local, branch))
+    }
+
+    /// The ACK to the 2xx of the INVITE with this CSeq.
+    pub fn write_ack(&self, cseq: u32, local: &Local, branch: &str, sdp: &[u8]) -> Bytes {
+        let writer = self.dialog.request("ACK", cseq, 70, (local, branch));
+        writer.finish(if sdp.is_empty() { b"" } else { b"application/sdp" }, sdp)
+    }
+
+    /// Adds our Contact to a message of this leg.
+    pub fn contact(&self, writer: &mut Writer) {
+        writer.header(Name::Contact, &[b"<", self.dialog.contact.as_bytes(), b">"]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Who may begin a call: everything that is looked at before there is one.
+
+use std::collections::BTreeMap;
+
+use cooee_model::fact::Refusal;
+use cooee_model::moment::Moment;
+
+use crate::call::Call;
+use crate::call::context::{Cx, Output, Owner};
+use crate::call::setup::{Admitted, sdp_of};
+use crate::leg::offer_answer::described;
+use crate::leg::uas::trying;
+use crate::message::name::Name;
+use crate::message::view::Message;
+use crate::switch::Switch;
+use crate::transaction::flow::{Flow, Hop, Measure};
+use crate::transaction::key::Token;
+use crate::transaction::layer::Arrival;
+
+/// Calls a second and calls at a time, by trunk.
+#[derive(Debug, Default)]
+pub struct Rates {
+    node: Second,
+    trunks: BTreeMap<String, (Second, u32)>,
+}
+
+#[derive(Debug, Default)]
+struct Second {
+    at: u64,
+    count: u32,
+}
+
+impl Second {
+    /// Counts one; `false`: it would be more than `limit` in this second.
+    fn take(&mut self, now: Moment, limit: u32) -> bool {
+        let second = now.mono / 1_000_000_000;
+        if self.at != second {
+            *self = Self { at: second, count: 0 };
+        }
+        self.count += 1;
+        self.count <= limit
+    }
+}
+
+impl Rates {
+    fn call_begins(&mut self, trunk: &str) {
+        self.trunks.entry(trunk.to_owned()).or_default().1 += 1;
+    }
+
+    pub(super) fn call_over(&mut self, trunk: &str) {
+        if let Some((_, calls)) = self.trunks.get_mut(trunk) {
+            *calls = calls.saturating_sub(1);
+        }
+    }
+}
+
+impl Switch {
+    /// An initial INVITE of a trunk: refused without state, or made a call.
+    pub(super) fn admit(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        flow: Flow,
+        invite: Message,
+        trunk: usize,
+        out: &mut Output,
+    ) {
+        if let Err(refusal) = self.may_begin(now, &invite, trunk) {
+            return self.refuse(received, flow, &invite, refusal, out);
+        }
+        let plan = self.core.plan.clone();
+        let decision = match plan.decide(trunk, &invite, received, &self.shown, None) {
+            Ok(decision) => decision,
+            Err(refused) => {
+                let text = refused.to_string();
+                out.notes.push(crate::call::context::Note { call: None, text });
+                return self.refuse(received, flow, &invite, (refused.code, refused.why), out);
+            }
+        };
+        let leases = match self.lease_two(now) {
+            Ok(leases) => leases,
+            Err(refusal) => return self.refuse(received, flow, &invite, refusal, out),
+        };
+        let Arrival::New(server) = self.core.tx.open(&invite, flow, Owner::Nobody) else {
+            return self.refuse(received, flow, &invite, (503, Refusal::Limit), out);
+        };
+        let bytes = trying(&invite, flow.remote);
+        let measure = Some(Measure { hop: Hop::Trying, since: received });
+        self.core.tx.respond(now, server, 100, bytes, measure, &mut out.sends);
+        self.rates.call_begins(&decision.trunk);
+        self.shown.note(&plan, &decision, received);
+        let slot = self.calls.next();
+        let mut cx = Cx { now, received, core: &mut self.core, out };
+        let admitted = Admitted { slot, invite, flow, server, decision, leases };
+        let mut call = Call::begin(&mut cx, admitted);
+        call.settle(&mut cx);
+        let (id, over) = (call.id, call.is_over());
+        self.calls.insert(call);
+        self.by_id.insert(id, slot);
+        if over {
+            self.forget(slot);
+        }
+    }
+
+    fn may_begin(
+        &mut self,
+        now: Moment,
+        invite: &Message,
+        trunk: usize,
+    ) -> Result<(), (u16, Refusal)> {
+        if self.draining {
+            return Err((503, Refusal::Draining));
+        }
+        if invite.max_forwards() == Some(0) {
+            return Err((483, Refusal::MaxForwards));
+        }
+        if invite.list(Name::Require).next().is_some() {
+            return Err((420, Refusal::Unsupported));
+        }
+        if self.core.tx.is_merged(invite) {
+            return Err((482, Refusal::Merged));
+        }
+        if self.went_through_us(invite) {
+            return Err((482, Refusal::Loop));
+        }
+        let body = sdp_of(invite);
+        if body.is_empty() && !invite.body().is_empty() {
+            return Err((415, Refusal::Unsupported));
+        }
+        if invite.value(Name::ContentEncoding).is_some_and(|e| !e.eq_ignore_ascii_case(b"identity"))
+        {
+            return Err((415, Refusal::Unsupported));
+        }
+        let anchored = !self.core.plan.settings.media_bypass;
+        if anchored && !body.is_empty() && described(body).is_none_or(|d| d.audio.is_none()) {
+            return Err((488, Refusal::Media));
+        }
+        self.within_limits(now, trunk)
+    }
+
+    /// A branch of ours in any Via: our own request has come back (RFC 3261, 16.3).
+    fn went_through_us(&self, invite: &Message) -> bool {
+        invite.list(Name::Via).filter_map(crate::message::via::Via::read).any(|via| {
+            let ours = |l: &crate::leg::dialog::Local| {
+                let ip = l.address.ip().to_string();
+                via.host == ip.as_bytes() && via.port.unwrap_or(5060) == l.address.port()
+            };
+            Token::of_branch(via.branch()).is_some() && self.core.setup.locals.iter().any(ours)
+        })
+    }
+
+    fn within_limits(&mut self, now: Moment, trunk: usize) -> Result<(), (u16, Refusal)> {
+        let full = Err((503, Refusal::Limit));
+        let settings = &self.core.plan.settings;
+        if self.calls.len() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
+            || !self.rates.node.take(now, settings.max_cps)
+        {
+            return full;
+        }
+        let Some(trunk) = self.core.plan.trunks.get(trunk) else { return full };
+        let (second, calls) = match self.rates.trunks.get_mut(&trunk.name) {
+            Some(entry) => entry,
+            None => self.rates.trunks.entry(trunk.name.clone()).or_default(),
+        };
+        let too_fast = trunk.limits.cps.is_some_and(|limit| !second.take(now, limit));
+        let too_many = trunk.limits.sessions.is_some_and(|limit| *calls >= limit);
+        if too_fast || too_many { full } else { Ok(()) }
+    }
+
+    fn lease_two(
+        &mut self,
+        now: Moment,
+    ) -> Result<Option<(cooee_model::ids::Lease, cooee_model::ids::Lease)>, (u16, Refusal)> {
+        if self.core.plan.settings.media_bypass {
+            return Ok(None);
+        }
+        let (one, two) = (self.core.random(), self.core.random());
+        let full = (503, Refusal::Limit);
+        let a = self.core.pool.lease(now, one).ok_or(full)?;
+        match self.core.pool.lease(now, two) {
+            Some(b) => Ok(Some((a, b))),
+            None => {
+                self.core.pool.release(now, a);
+                Err(full)
+            }
+        }
+    }
+}

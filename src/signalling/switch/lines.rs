@@ -1,0 +1,181 @@
+//! Lines that we keep registered with a trunk (RFC 3261, 10): refreshed in time, spread out, with
+//! back-off when the registrar refuses or is away.
+
+use std::time::Duration;
+
+use cooee_model::moment::Moment;
+
+use crate::call::context::{Alarm, Note, Output, Owner};
+use crate::leg::dialog::Dialog;
+use crate::leg::digest::{Challenge, Login};
+use crate::message::name::Name;
+use crate::message::text::{number, param};
+use crate::message::view::Message;
+use crate::profile::plan::Registration;
+use crate::switch::Switch;
+use crate::switch::limits::{REGISTER_BACKOFF, REGISTER_RETRY};
+use crate::transaction::key::Token;
+
+/// One registered line.
+#[derive(Debug)]
+pub struct Line {
+    trunk: usize,
+    registration: Registration,
+    dialog: Dialog,
+    expires_s: u32,
+    failures: u32,
+    tries: u32,
+    registered: bool,
+}
+
+impl Line {
+    /// Whether the registrar's last word was yes.
+    pub const fn is_registered(&self) -> bool {
+        self.registered
+    }
+}
+
+impl Switch {
+    pub(super) fn begin_lines(&mut self, now: Moment) {
+        let plan = self.core.plan.clone();
+        for (at, trunk) in plan.trunks.iter().enumerate() {
+            for registration in &trunk.registrations {
+                let name = Token { index: 0, secret: self.core.random() }.text();
+                let host = registration.registrar.authority();
+                let aor = format!("<sip:{}@{host}>", registration.user).into_bytes();
+                let dialog = Dialog {
+                    call_id: name.into_bytes(),
+                    local_tag: format!("{:016x}", self.core.random()),
+                    local: aor.clone(),
+                    remote: aor,
+                    remote_target: format!("sip:{host}").into_bytes(),
+                    ..Dialog::default()
+                };
+                self.lines.push(Line {
+                    trunk: at,
+                    registration: registration.clone(),
+                    dialog,
+                    expires_s: registration.expires_s,
+                    failures: 0,
+                    tries: 0,
+                    registered: false,
+                });
+                // Many lines do not all begin at once.
+                let spread = self.core.random() % 1000;
+                let line = u32::try_from(self.lines.len() - 1).unwrap_or(u32::MAX);
+                let wait = Duration::from_millis(spread + 50 * u64::from(line));
+                self.core.alarms.set(now, wait, Alarm::Register(line));
+            }
+        }
+    }
+
+    pub(super) fn register(&mut self, now: Moment, line: u32, out: &mut Output) {
+        self.send_register(now, line, None, out);
+    }
+
+    fn send_register(
+        &mut self,
+        now: Moment,
+        at: u32,
+        authorization: Option<(Name, String)>,
+        out: &mut Output,
+    ) {
+        let secret = self.core.random();
+        let index = usize::try_from(at).unwrap_or(usize::MAX);
+        let Some(line) = self.lines.get_mut(index) else { return };
+        let name = self.core.plan.trunks.get(line.trunk).map(|t| t.name.clone());
+        let flow = name.and_then(|n| self.core.trunk(&n).and_then(|t| t.1));
+        let Some(flow) = flow else {
+            return self.register_failed(now, at, "the registrar has no address", out);
+        };
+        let token = self.core.tx.reserve(secret);
+        let Some(local) = self.core.local(flow) else { return };
+        let Some(line) = self.lines.get_mut(index) else { return };
+        line.dialog.local_cseq += 1;
+        let cseq = line.dialog.local_cseq;
+        let mut writer = line.dialog.request("REGISTER", cseq, 70, (local, &token.branch()));
+        let contact = format!("<sip:{}@{}>", line.registration.user, local.sent_by);
+        writer.header(Name::Contact, &[contact.as_bytes()]);
+        writer.number(Name::Expires, line.expires_s);
+        if let Some((name, value)) = &authorization {
+            writer.header(*name, &[value.as_bytes()]);
+        }
+        let bytes = writer.finish(b"", b"");
+        let owner = Owner::Line(at);
+        self.core.tx.request(now, token, (flow, bytes), (false, owner), None, &mut out.sends);
+    }
+
+    pub(super) fn registered(
+        &mut self,
+        now: Moment,
+        at: u32,
+        response: &Message,
+        out: &mut Output,
+    ) {
+        let random = self.core.random();
+        let index = usize::try_from(at).unwrap_or(usize::MAX);
+        let Some(line) = self.lines.get_mut(index) else { return };
+        let code = response.code();
+        match code {
+            ..200 => {}
+            200..300 => {
+                let granted = granted(response, &line.registration.user).unwrap_or(line.expires_s);
+                line.failures = 0;
+                line.tries = 0;
+                line.registered = true;
+                // Well before the end, and not all lines at the same time.
+                let spread = u64::from(line.registration.jitter_pct.min(50)) * 10;
+                let part = 800_u64.saturating_sub(random % (spread + 1));
+                let wait = Duration::from_millis(u64::from(granted.max(10)) * part);
+                self.core.alarms.set(now, wait, Alarm::Register(at));
+            }
+            401 | 407 if line.tries < 2 => {
+                line.tries += 1;
+                let login = Login {
+                    user: &line.registration.user,
+                    secret: secrecy::ExposeSecret::expose_secret(&line.registration.secret),
+                };
+                let cnonce = format!("{random:016x}");
+                let uri = line.dialog.remote_target.clone();
+                let answer = Challenge::read(response)
+                    .map(|c| c.answer(&login, ("REGISTER", &uri), 1, &cnonce));
+                match answer {
+                    Some(answer) => self.send_register(now, at, Some(answer), out),
+                    None => self.register_failed(now, at, "a challenge we cannot answer", out),
+                }
+            }
+            423 => {
+                let asked = response.value(Name::MinExpires).and_then(number);
+                line.expires_s = asked.unwrap_or(line.expires_s * 2).clamp(line.expires_s, 86_400);
+                self.send_register(now, at, None, out);
+            }
+            _ => self.register_failed(now, at, &format!("refused with {code}"), out),
+        }
+    }
+
+    pub(super) fn register_failed(&mut self, now: Moment, at: u32, why: &str, out: &mut Output) {
+        let random = self.core.random();
+        let index = usize::try_from(at).unwrap_or(usize::MAX);
+        let Some(line) = self.lines.get_mut(index) else { return };
+        line.registered = false;
+        line.tries = 0;
+        let wait = (REGISTER_RETRY * (1 << line.failures.min(10))).min(REGISTER_BACKOFF);
+        line.failures = line.failures.saturating_add(1);
+        let jitter = Duration::from_millis(random % 1000);
+        let text =
+            format!("line {}: {why}, next try in {} s", line.registration.user, wait.as_secs());
+        out.notes.push(Note { call: None, text });
+        self.core.alarms.set(now, wait + jitter, Alarm::Register(at));
+    }
+}
+
+/// How long the registrar keeps our contact: its `expires`, else the `Expires` header.
+fn granted(response: &Message, user: &str) -> Option<u32> {
+    let prefix = format!("sip:{user}@");
+    let of_contact = response.list(Name::Contact).find_map(|contact| {
+        let address = crate::message::address::Address::read(contact)?;
+        address.uri.starts_with(prefix.as_bytes()).then_some(())?;
+        param(address.params, "expires").and_then(number)
+    });
+    of_contact.or_else(|| response.value(Name::Expires).and_then(number))
+}

@@ -1,0 +1,258 @@
+//! All calls of the node: which call a message belongs to, and who may begin one.
+
+pub mod admit;
+pub mod input;
+pub mod limits;
+pub mod lines;
+pub mod recover;
+pub mod route;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cooee_model::command::Command;
+use cooee_model::ids::CallId;
+use cooee_model::moment::Moment;
+
+use crate::call::Call;
+use crate::call::context::{Alarm, Core, Cx, Ids, Output, Owner, Setup};
+use crate::call::pool::Pool;
+use crate::profile::caller_id::Shown;
+use crate::profile::plan::Plan;
+use crate::switch::admit::Rates;
+use crate::switch::input::Input;
+use crate::switch::lines::Line;
+use crate::transaction::key::{Keyed, Token};
+use crate::transaction::layer::{Expired, Transactions};
+use crate::transaction::limits::Clock;
+use crate::transaction::slots::{Slot, Slots};
+use crate::transaction::timers::Timers;
+
+/// What a node is made of.
+#[derive(Debug)]
+pub struct Node {
+    /// The configuration in force.
+    pub plan: Arc<Plan>,
+    /// Our sockets, and where media is wanted.
+    pub setup: Setup,
+    /// The even RTP ports that were bound at start.
+    pub ports: Vec<u16>,
+    /// How long a port pair rests after a call.
+    pub quarantine: Duration,
+    /// 24 random bytes: what strangers must not guess.
+    pub seed: [u8; 24],
+}
+
+/// Counts and gauges of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Calls, those that are ending included.
+    pub calls: usize,
+    /// Server and client transactions.
+    pub transactions: (usize, usize),
+    /// Port pairs leased.
+    pub leases: usize,
+    /// Messages sent again, and copies absorbed.
+    pub resent: u64,
+    /// Copies absorbed.
+    pub absorbed: u64,
+    /// Registered lines.
+    pub registered: usize,
+}
+
+/// The signalling plane as a value.
+#[derive(Debug)]
+pub struct Switch {
+    core: Core,
+    calls: Slots<Call>,
+    by_id: BTreeMap<CallId, Slot>,
+    /// Calls of an earlier run, by the tags that their peers know.
+    restored: BTreeMap<String, Slot>,
+    /// Addresses that trunks' names led to, with the trunk and until when they are believed.
+    sources: BTreeMap<IpAddr, (usize, Moment)>,
+    rates: Rates,
+    shown: Shown,
+    lines: Vec<Line>,
+    draining: bool,
+}
+
+impl Switch {
+    /// A switch without calls. Lines begin to register at their first wake-up.
+    pub fn new(node: Node, now: Moment) -> Self {
+        let (key, rest) = node.seed.split_at(16);
+        let keyed = Keyed::new(key.try_into().unwrap_or_default());
+        let start = u64::from_be_bytes(rest.try_into().unwrap_or_default());
+        let t1 = Duration::from_millis(node.plan.settings.t1_ms.max(1).into());
+        let peers = node.plan.trunks.iter().map(|_| Vec::new()).collect();
+        let mut switch = Self {
+            core: Core {
+                tx: Transactions::new(keyed, Clock::with_t1(t1)),
+                keyed,
+                ids: Ids::new(start),
+                alarms: Timers::default(),
+                pool: Pool::new(node.ports, node.quarantine),
+                plan: node.plan,
+                peers,
+                setup: node.setup,
+            },
+            calls: Slots::default(),
+            by_id: BTreeMap::new(),
+            restored: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            rates: Rates::default(),
+            shown: Shown::default(),
+            lines: Vec::new(),
+            draining: false,
+        };
+        switch.begin_lines(now);
+        switch
+    }
+
+    /// Takes one input and writes what has to happen.
+    pub fn handle(&mut self, now: Moment, input: Input, out: &mut Output) {
+        match input {
+            Input::Datagram { flow, received, bytes } => {
+                self.datagram(now, received, flow, bytes, out);
+            }
+            Input::Media(event) => {
+                self.step(now, now, event.call(), out, |call, cx| call.media_seen(cx, &event));
+            }
+            Input::Command(Command::Hangup { call }) => {
+                self.step(now, now, call, out, |call, cx| call.hang_up(cx));
+            }
+            Input::Command(Command::Drain) => self.draining = true,
+            Input::Peers { trunk, peers } => self.learn_peers(now, trunk, peers),
+            Input::Wake => {}
+        }
+        self.wake(now, out);
+    }
+
+    /// When the switch next wants to be woken, nanoseconds of the monotonic clock, and why.
+    pub fn next_deadline(&self) -> Option<(u64, &'static str)> {
+        let tx = self.core.tx.next_deadline().map(|at| (at, "transaction"));
+        let alarm = self.core.alarms.next().map(|at| (at, "alarm"));
+        [tx, alarm].into_iter().flatten().min()
+    }
+
+    /// Counts and gauges.
+    pub fn gauges(&self) -> Gauges {
+        let counts = self.core.tx.counts();
+        Gauges {
+            calls: self.calls.len(),
+            transactions: self.core.tx.len(),
+            leases: self.core.pool.leased(),
+            resent: counts.resent,
+            absorbed: counts.absorbed,
+            registered: self.lines.iter().filter(|l| l.is_registered()).count(),
+        }
+    }
+
+    /// What each live call needs to go on after a crash, for a checkpoint of the journal.
+    pub fn snapshots(&self) -> impl Iterator<Item = (CallId, Vec<u8>)> {
+        self.calls.iter().map(|(_, call)| (call.id, call.snapshot()))
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.core.plan
+    }
+
+    /// What callers were shown, to be filled from the store at start.
+    pub fn shown(&mut self) -> &mut Shown {
+        &mut self.shown
+    }
+
+    // ---------------------------------------------------------------- time
+
+    fn wake(&mut self, now: Moment, out: &mut Output) {
+        while let Some(expired) = self.core.tx.expire(now, &mut out.sends) {
+            match expired {
+                Some(Expired::NoAnswer { owner, client, heard }) => {
+                    self.unanswered(now, owner, client, heard, out);
+                }
+                Some(Expired::NoAck { owner: Owner::Leg(slot, ..), server }) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.not_acknowledged(cx, server));
+                }
+                _ => {}
+            }
+        }
+        while let Some(alarm) = self.core.alarms.due(now) {
+            match alarm {
+                Alarm::Ring(slot, attempt) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.rang_out(cx, attempt));
+                }
+                Alarm::Cancelled(slot, client) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.cancel_ran_out(cx, client));
+                }
+                Alarm::MediaGone(slot) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.media_over(cx));
+                }
+                Alarm::Register(line) => self.register(now, line, out),
+            }
+        }
+    }
+
+    // ---------------------------------------------------------------- one step of one call
+
+    fn step(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        call: CallId,
+        out: &mut Output,
+        what: impl FnOnce(&mut Call, &mut Cx<'_>),
+    ) {
+        if let Some(&slot) = self.by_id.get(&call) {
+            self.step_at(now, received, slot, out, what);
+        }
+    }
+
+    fn step_at(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        slot: Slot,
+        out: &mut Output,
+        what: impl FnOnce(&mut Call, &mut Cx<'_>),
+    ) {
+        let Some(call) = self.calls.get_mut(slot) else { return };
+        let mut cx = Cx { now, received, core: &mut self.core, out };
+        what(call, &mut cx);
+        call.settle(&mut cx);
+        if call.is_over() {
+            self.forget(slot);
+        }
+    }
+
+    fn forget(&mut self, slot: Slot) {
+        if let Some(call) = self.calls.remove(slot) {
+            self.by_id.remove(&call.id);
+            self.rates.call_over(&call.a.trunk);
+            if !self.restored.is_empty() {
+                self.restored.retain(|_, s| *s != slot);
+            }
+        }
+    }
+
+    /// The call that a local tag of ours names.
+    fn call_of_tag(&self, tag: &[u8]) -> Option<Slot> {
+        let token = Token::read(tag)?;
+        let own = |call: &Call| {
+            let named = |t: &String| t.as_bytes() == tag;
+            named(&call.a.dialog.local_tag)
+                || call.b.as_ref().is_some_and(|b| named(&b.dialog.local_tag))
+        };
+        let here = self.calls.at(token.index).filter(|(_, call)| own(call)).map(|(slot, _)| slot);
+        here.or_else(|| self.restored.get(std::str::from_utf8(tag).ok()?).copied())
+    }
+}
+
+#[cfg(test)]
+#[path = "world.rs"]
+mod world;
+
+#[cfg(test)]
+#[path = "flows.rs"]
+mod flows;

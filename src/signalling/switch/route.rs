@@ -1,0 +1,314 @@
+//! Which transaction, dialog or trunk a message belongs to.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use cooee_model::fact::{Refusal, Rejected};
+use cooee_model::ids::Side;
+use cooee_model::moment::Moment;
+
+use crate::call::context::{Output, Owner, Purpose};
+use crate::leg::dialog::response_to;
+use crate::leg::half::{ALLOW, Invite};
+use crate::message::name::Name;
+use crate::message::view::{Message, Method};
+use crate::switch::Switch;
+use crate::switch::limits::{RETRY_AFTER_S, SOURCE_MEMORY, SOURCES};
+use crate::transaction::flow::{Flow, Transmit, Transport};
+use crate::transaction::layer::{Arrival, ClientId, Heard};
+use crate::transaction::slots::Slot;
+
+impl Switch {
+    pub(super) fn datagram(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        flow: Flow,
+        bytes: Bytes,
+        out: &mut Output,
+    ) {
+        let trunk = self.trunk_of(flow.remote, now);
+        if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0 | b' ')) {
+            // A keep-alive of a NATed peer (RFC 5626, 3.5.1).
+            return;
+        }
+        let Ok(message) = Message::read(bytes) else {
+            let why = if trunk.is_some() { Refusal::Malformed } else { Refusal::UnknownSource };
+            out.rejected.push(Rejected { at: received, source: flow.remote, code: 0, why });
+            return;
+        };
+        if !message.is_request() {
+            return self.response(now, received, &message, out);
+        }
+        // A stranger gets no answer, unless it names a dialog of ours by all three names:
+        // carriers move between their servers.
+        let dialog = self.dialog_of(&message);
+        if trunk.is_none() && dialog.is_none() {
+            let why = Refusal::UnknownSource;
+            out.rejected.push(Rejected { at: received, source: flow.remote, code: 0, why });
+            return;
+        }
+        if let Err(fault) = message.check() {
+            let code = match fault {
+                crate::message::index::Malformed::Version => 505,
+                _ => 400,
+            };
+            return self.refuse(received, flow, &message, (code, Refusal::Malformed), out);
+        }
+        self.request(now, received, flow, message, trunk, dialog, out);
+    }
+
+    fn response(&mut self, now: Moment, received: Moment, response: &Message, out: &mut Output) {
+        let heard = self.core.tx.hear(now, response, &mut out.sends);
+        let Heard::For(owner, client) = heard else { return };
+        match owner {
+            Owner::Leg(slot, side, purpose) => {
+                self.step_at(now, received, slot, out, |call, cx| match purpose {
+                    Purpose::Invite => call.b_responded(cx, client, response),
+                    Purpose::Relay => call.relay_responded(cx, client, response),
+                    Purpose::Bye => call.bye_responded(cx, side, response),
+                    Purpose::Cancel => {}
+                });
+            }
+            Owner::Line(line) => self.registered(now, line, response, out),
+            Owner::Nobody => {}
+        }
+    }
+
+    pub(super) fn unanswered(
+        &mut self,
+        now: Moment,
+        owner: Owner,
+        client: ClientId,
+        heard: bool,
+        out: &mut Output,
+    ) {
+        match owner {
+            Owner::Leg(slot, side, purpose) => {
+                self.step_at(now, now, slot, out, |call, cx| match purpose {
+                    Purpose::Invite => call.b_unanswered(cx, client, heard),
+                    Purpose::Relay => call.relay_unanswered(cx, client),
+                    Purpose::Bye => call.leg_gone(side),
+                    Purpose::Cancel => {}
+                });
+            }
+            Owner::Line(line) => self.register_failed(now, line, "no answer", out),
+            Owner::Nobody => {}
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn request(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        flow: Flow,
+        message: Message,
+        trunk: Option<usize>,
+        dialog: Option<(Slot, Side)>,
+        out: &mut Output,
+    ) {
+        let method = message.method();
+        // Responses go where Via says, on the address that the request came from.
+        let flow = match (flow.transport, message.via()) {
+            (Transport::Udp, Some(via)) => Flow { remote: via.answer_to(flow.remote), ..flow },
+            _ => flow,
+        };
+        if method == Method::Ack {
+            if !self.core.tx.ack(now, &message)
+                && let Some((slot, side)) = dialog
+            {
+                self.step_at(now, received, slot, out, |call, cx| match side {
+                    Side::A => call.acked(cx, &message),
+                    Side::B => {
+                        let cseq = message.cseq().map_or(0, |c| c.number);
+                        call.relay_acked(cx, Side::B, cseq, &message);
+                    }
+                });
+            }
+            return;
+        }
+        if self.core.tx.absorb(&message, &mut out.sends) {
+            return;
+        }
+        if method == Method::Cancel {
+            return self.cancel(now, received, flow, &message, out);
+        }
+        if let Some((slot, side)) = dialog {
+            return self.in_dialog(now, received, flow, message, (slot, side), out);
+        }
+        if !message.to_tag().is_empty() {
+            return self.refuse(received, flow, &message, (481, Refusal::NoDialog), out);
+        }
+        match (method, trunk) {
+            (Method::Invite, Some(trunk)) => {
+                self.admit(now, received, flow, message, trunk, out);
+            }
+            (Method::Options, _) if self.draining => {
+                self.refuse(received, flow, &message, (503, Refusal::Draining), out);
+            }
+            (Method::Options, _) => self.alive(flow, &message, out),
+            (Method::Bye | Method::Prack | Method::Update | Method::Info, _) => {
+                self.refuse(received, flow, &message, (481, Refusal::NoDialog), out);
+            }
+            (Method::Other, _) => {
+                self.refuse(received, flow, &message, (501, Refusal::Unsupported), out);
+            }
+            (Method::Subscribe, _) => {
+                self.refuse(received, flow, &message, (489, Refusal::Unsupported), out);
+            }
+            _ => self.refuse(received, flow, &message, (405, Refusal::Unsupported), out),
+        }
+    }
+
+    fn in_dialog(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        flow: Flow,
+        message: Message,
+        (slot, side): (Slot, Side),
+        out: &mut Output,
+    ) {
+        let cseq = message.cseq().map_or(0, |c| c.number);
+        let Some(leg) = self.calls.get_mut(slot).and_then(|c| c.leg_mut(side)) else { return };
+        // Requests of one dialog come in order (RFC 3261, 12.2.2).
+        if leg.dialog.remote_cseq != 0 && cseq <= leg.dialog.remote_cseq {
+            return self.refuse(received, flow, &message, (500, Refusal::NoDialog), out);
+        }
+        leg.dialog.remote_cseq = cseq;
+        let owner = Owner::Leg(slot, side, Purpose::Relay);
+        let Arrival::New(server) = self.core.tx.open(&message, flow, owner) else {
+            return self.refuse(received, flow, &message, (503, Refusal::Limit), out);
+        };
+        self.step_at(now, received, slot, out, |call, cx| {
+            call.heard(side, flow);
+            match message.method() {
+                Method::Bye => call.bye(cx, side, server, &message),
+                _ => call.asked(cx, side, server, message),
+            }
+        });
+    }
+
+    fn cancel(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        flow: Flow,
+        message: &Message,
+        out: &mut Output,
+    ) {
+        let Some((invite, owner)) = self.core.tx.invite_of(message) else {
+            return self.refuse(received, flow, message, (481, Refusal::NoDialog), out);
+        };
+        let Arrival::New(server) = self.core.tx.open(message, flow, Owner::Nobody) else {
+            return self.refuse(received, flow, message, (503, Refusal::Limit), out);
+        };
+        let tag = self.core.keyed.stateless_tag(message);
+        let slot = match owner {
+            Owner::Leg(slot, ..) => Some(slot),
+            _ => None,
+        };
+        let call = slot.and_then(|s| self.calls.get(s));
+        let tag = call.map_or(tag, |c| c.a.dialog.local_tag.clone());
+        let bytes = response_to(message, flow.remote, 200, b"", &tag).finish(b"", b"");
+        self.core.tx.respond(now, server, 200, bytes, None, &mut out.sends);
+        if let Some(slot) = slot
+            && self.calls.get(slot).is_some_and(|c| c.a.invite == Invite::Server(invite))
+        {
+            self.step_at(now, received, slot, out, |call, cx| call.cancelled(cx, message));
+        }
+    }
+
+    /// The dialog of ours that a request names by Call-ID and both tags.
+    fn dialog_of(&self, message: &Message) -> Option<(Slot, Side)> {
+        let slot = self.call_of_tag(message.to_tag())?;
+        let side = self.calls.get(slot)?.side_of(message)?;
+        Some((slot, side))
+    }
+
+    /// Which trunk an address belongs to: its allow list, or where its names have led lately.
+    pub(super) fn trunk_of(&self, source: SocketAddr, now: Moment) -> Option<usize> {
+        let ip = source.ip().to_canonical();
+        self.core.plan.trunk_of(ip).or_else(|| {
+            let (trunk, until) = self.sources.get(&ip)?;
+            (*until > now).then_some(*trunk)
+        })
+    }
+
+    pub(super) fn learn_peers(
+        &mut self,
+        now: Moment,
+        trunk: usize,
+        peers: Vec<(Transport, SocketAddr)>,
+    ) {
+        for (_, address) in &peers {
+            self.sources.insert(address.ip().to_canonical(), (trunk, now + SOURCE_MEMORY));
+        }
+        if self.sources.len() > SOURCES {
+            self.sources.retain(|_, (_, until)| *until > now);
+        }
+        if let Some(known) = self.core.peers.get_mut(trunk) {
+            *known = peers;
+        }
+    }
+
+    /// 200 to OPTIONS: what we can do (RFC 3261, 11.2).
+    fn alive(&mut self, flow: Flow, message: &Message, out: &mut Output) {
+        let tag = self.core.keyed.stateless_tag(message);
+        let mut writer = response_to(message, flow.remote, 200, b"", &tag);
+        writer.header(Name::Allow, &[ALLOW]);
+        writer.header(Name::Accept, &[b"application/sdp"]);
+        writer.header(Name::Supported, &[b""]);
+        let bytes = writer.finish(b"", b"");
+        self.answer_stateless(flow, message, bytes, out);
+    }
+
+    /// Refuses a request without keeping anything of it. ACK is never answered.
+    pub(super) fn refuse(
+        &mut self,
+        at: Moment,
+        flow: Flow,
+        message: &Message,
+        (code, why): (u16, Refusal),
+        out: &mut Output,
+    ) {
+        let answerable = message.via().is_some()
+            && message.method_token() != b"ACK"
+            && !message.call_id().is_empty();
+        let code = if answerable { code } else { 0 };
+        out.rejected.push(Rejected { at, source: flow.remote, code, why });
+        if !answerable {
+            return;
+        }
+        let tag = self.core.keyed.stateless_tag(message);
+        let mut writer = response_to(message, flow.remote, code, b"", &tag);
+        match code {
+            405 | 501 => {
+                writer.header(Name::Allow, &[ALLOW]);
+            }
+            420 => {
+                for required in message.list(Name::Require) {
+                    writer.header(Name::Unsupported, &[required]);
+                }
+            }
+            415 => {
+                writer.header(Name::Accept, &[b"application/sdp"]);
+            }
+            503 => {
+                writer.number(Name::RetryAfter, RETRY_AFTER_S);
+            }
+            _ => {}
+        }
+        let bytes = writer.finish(b"", b"");
+        self.answer_stateless(flow, message, bytes, out);
+    }
+
+    fn answer_stateless(&self, flow: Flow, message: &Message, bytes: Bytes, out: &mut Output) {
+        let remote = match (flow.transport, message.via()) {
+            (Transport::Udp, Some(via)) => via.answer_to(flow.remote),
+            _ => flow.remote,
+        };
+        out.sends.push(Transmit { flow: Flow { remote, ..flow }, bytes, measure: None });
+    }
+}
