@@ -35,7 +35,10 @@ pub(crate) struct Pair {
 
 /// The right to a pair; ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Claim(Arc<Pair>);
+pub(crate) struct Claim {
+    pair: Arc<Pair>,
+    place: usize,
+}
 
 impl Pool {
     /// Binds every even port of `ports` that has its odd neighbour there too, with that neighbour,
@@ -83,27 +86,39 @@ impl Pool {
         self.pairs.iter().filter(|pair| pair.is_none()).count()
     }
 
+    /// Places of pairs, bound or not.
+    pub(crate) fn places(&self) -> usize {
+        self.pairs.len()
+    }
+
     /// Takes the pair of the even port `port`, unless it is not ours or taken.
     pub(crate) fn claim(&self, port: u16) -> Option<Claim> {
         let offset = port.checked_sub(self.first).filter(|offset| offset % 2 == 0)?;
-        let pair = self.pairs.get(usize::from(offset / 2))?.as_ref()?;
-        (!pair.taken.swap(true, Ordering::AcqRel)).then(|| Claim(Arc::clone(pair)))
+        let place = usize::from(offset / 2);
+        let pair = self.pairs.get(place)?.as_ref()?;
+        let was_taken = pair.taken.swap(true, Ordering::AcqRel);
+        (!was_taken).then(|| Claim { pair: Arc::clone(pair), place })
     }
 }
 
 impl Claim {
+    /// Where the pair is in the pool: below [`Pool::places`], and no other claim's.
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+
     pub(crate) fn rtp(&self) -> &Socket {
-        &self.0.rtp
+        &self.pair.rtp
     }
 
     pub(crate) fn rtcp(&self) -> &Socket {
-        &self.0.rtcp
+        &self.pair.rtcp
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.0.taken.store(false, Ordering::Release);
+        self.pair.taken.store(false, Ordering::Release);
     }
 }
 

@@ -43,8 +43,8 @@ pub(crate) struct Worker<S, E> {
     tally: Arc<Tally>,
     /// How long to go on polling after the last packet before sleeping.
     spin: Duration,
+    /// The open calls, each at the place of its A leg's pair in the pool.
     calls: Vec<Option<Box<Call>>>,
-    free: Vec<usize>,
     places: HashMap<CallId, usize>,
     batch: RecvBatch,
 }
@@ -62,6 +62,8 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         let Shared { pool, bell, commands, tally } = shared;
         let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&*bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+        let mut calls = Vec::new();
+        calls.resize_with(pool.places(), || None);
         Ok(Self {
             pool,
             epoll,
@@ -71,8 +73,7 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             events,
             tally,
             spin,
-            calls: Vec::new(),
-            free: Vec::new(),
+            calls,
             places: HashMap::new(),
             batch: RecvBatch::new(RTP_BATCH, RTP_DATAGRAM_BYTES),
         })
@@ -234,16 +235,14 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             return None;
         }
         let (a, b) = (self.pool.claim(a.port)?, self.pool.claim(b.port)?);
+        let place = a.place();
         let mut call = Box::new(Call::new(id, a, b, at, timeout));
+        // A packet that was past the filter when the lease before ended: nothing else tells it
+        // from a new one once its stamp is too old to be believed.
         self.drain(&call);
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.calls.push(None);
-            self.calls.len() - 1
-        });
         if let Err(error) = self.admit(&mut call, place) {
             tracing::error!(call = %id, %error, "a call's RTP ports cannot be opened");
             self.expel(&call);
-            self.free.push(place);
             return None;
         }
         *self.calls.get_mut(place)? = Some(call);
@@ -289,7 +288,6 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
     fn close(&mut self, id: CallId) -> Option<()> {
         let place = self.places.remove(&id)?;
         let call = self.calls.get_mut(place)?.take()?;
-        self.free.push(place);
         self.expel(&call);
         self.tally.active.subtract(1);
         let (a, b) = (call.a.reception.stats(), call.b.reception.stats());
