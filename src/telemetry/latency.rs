@@ -276,6 +276,7 @@ struct Ring {
     reach: Duration,
     since: Moment,
     open: Vec<u32>,
+    is_hit: bool,
     closed: VecDeque<Slice>,
 }
 
@@ -288,12 +289,20 @@ struct Slice {
 
 impl Ring {
     fn new(each: Duration, reach: Duration, now: Moment) -> Self {
-        Self { each, reach, since: now, open: vec![0; SLOTS], closed: VecDeque::new() }
+        Self {
+            each,
+            reach,
+            since: now,
+            open: vec![0; SLOTS],
+            is_hit: false,
+            closed: VecDeque::new(),
+        }
     }
 
     fn add(&mut self, slot: usize, count: u32) {
         if let Some(cell) = self.open.get_mut(slot) {
             *cell = cell.saturating_add(count);
+            self.is_hit = true;
         }
     }
 
@@ -301,10 +310,16 @@ impl Ring {
     /// tick that comes late makes one long slice, never many.
     fn roll(&mut self, now: Moment) {
         if now.since(self.since) >= self.each {
-            let hit = self.open.iter().zip(0_u32..).filter(|(count, _)| **count > 0);
-            let counts = hit.map(|(count, slot)| (slot, *count)).collect();
+            // Most slices of a quiet node are empty, and need no look at each cell.
+            let counts = if self.is_hit {
+                let hit = self.open.iter().zip(0_u32..).filter(|(count, _)| **count > 0);
+                hit.map(|(count, slot)| (slot, *count)).collect()
+            } else {
+                Box::default()
+            };
             self.closed.push_back(Slice { since: self.since, until: now, counts });
             self.open.fill(0);
+            self.is_hit = false;
             self.since = now;
         }
         while self.closed.front().is_some_and(|slice| now.since(slice.until) >= self.reach) {
@@ -315,6 +330,7 @@ impl Ring {
     fn forget(&mut self, now: Moment) {
         self.closed.clear();
         self.open.fill(0);
+        self.is_hit = false;
         self.since = now;
     }
 
