@@ -198,7 +198,7 @@ impl Test {
     /// For people: what a value has to be.
     pub fn words(&self) -> String {
         match self {
-            Self::Eq(v) => format!("{v}"),
+            Self::Eq(v) => v.clone(),
             Self::Ne(v) => format!("other than {v}"),
             Self::In(list) => format!("in {}", list.join(", ")),
             Self::InBlacklist => "on the blacklist".to_owned(),

@@ -1,0 +1,247 @@
+//! `[node]`, `[sip]`, `[media]`, `[admin]`, `[log]`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use cooee_signalling::profile::plan::{SessionTimer, SessionTimerMode, Settings};
+
+use crate::later::accept_keys;
+use crate::secrets::Surroundings;
+use crate::table::{Section, Value};
+use crate::{Admin, Latch, Log, Media, MediaMode, Node, Sip};
+
+/// Reads `[node]`.
+pub(crate) fn node(root: &mut Section<'_>) -> Node {
+    let mut node = Node {
+        id: String::new(),
+        timezone: "UTC".to_owned(),
+        data_dir: PathBuf::from("/var/lib/cooee"),
+        drain_seconds: 900,
+        journal_dir: None,
+    };
+    let Some(mut section) = root.table("node") else { return node };
+    if let Some(id) = section.text("id") {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if id.is_empty() || id.len() > 64 || !id.chars().all(plain) {
+            section.error("id", "must be 1 to 64 letters, digits, `-`, `_`, `.`".to_owned());
+        }
+        node.id = id;
+    }
+    node.timezone = section.text("timezone").unwrap_or(node.timezone);
+    node.data_dir = section.text("data_dir").map_or(node.data_dir, PathBuf::from);
+    node.journal_dir = section.text("journal_dir").map(PathBuf::from);
+    node.drain_seconds = section.int("drain_seconds", node.drain_seconds, 0..=86_400);
+    section.finish();
+    node
+}
+
+/// Reads `[sip]`.
+pub(crate) fn sip(root: &mut Section<'_>) -> (Sip, Settings) {
+    let mut settings = Settings::default();
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+    let mut sip =
+        Sip { binds: vec![any], tcp_binds: Vec::new(), advertise: None, kernel_stamps: true };
+    let Some(mut section) = root.table("sip") else { return (sip, settings) };
+    if section.has("bind") {
+        sip.binds.clear();
+        for (value, text) in section.texts("bind") {
+            bind(&value, &text, &mut sip);
+        }
+        if sip.binds.is_empty() && sip.tcp_binds.is_empty() {
+            section.error("bind", "nothing to listen on".to_owned());
+        }
+    }
+    sip.advertise = advertise(&mut section);
+    let stamps = [("kernel", true), ("user", false)];
+    sip.kernel_stamps = section.word("rx_timestamps", &stamps, true);
+    settings.user_agent = section.text("user_agent").unwrap_or(settings.user_agent);
+    if settings.user_agent.chars().any(char::is_control) {
+        section.error("user_agent", "holds a line break or control character".to_owned());
+    }
+    settings.max_cps = section.int("max_cps", settings.max_cps, 1..=100_000);
+    settings.max_sessions = section.int("max_sessions", settings.max_sessions, 1..=1_000_000);
+    settings.t1_ms = section.int("t1_ms", settings.t1_ms, 10..=10_000);
+    let ring_s = settings.ring_timeout_s;
+    settings.ring_timeout_s = section.int("ring_timeout_s", ring_s, 1..=600);
+    if let Some(mut timer) = section.table("session_timer") {
+        settings.session_timer = session_timer(&mut timer);
+    }
+    if let Some(mut ping) = section.table("options_ping") {
+        let interval_s = settings.options_interval_s;
+        settings.options_interval_s = ping.int("interval_s", interval_s, 0..=3600);
+        let fail_after = settings.options_fail_after;
+        settings.options_fail_after = ping.int("fail_after", fail_after, 1..=100);
+        ping.finish();
+    }
+    section.finish();
+    (sip, settings)
+}
+
+fn session_timer(section: &mut Section<'_>) -> SessionTimer {
+    let default = SessionTimer::default();
+    let modes = [
+        ("off", SessionTimerMode::Off),
+        ("prefer", SessionTimerMode::Prefer),
+        ("require", SessionTimerMode::Require),
+    ];
+    let timer = SessionTimer {
+        mode: section.word("mode", &modes, default.mode),
+        expires_s: section.int("expires", default.expires_s, 90..=86_400),
+        min_se_s: section.int("min_se", default.min_se_s, 90..=86_400),
+    };
+    if timer.expires_s < timer.min_se_s {
+        section.error("expires", "is below `min_se`".to_owned());
+    }
+    section.finish();
+    timer
+}
+
+fn bind(value: &Value<'_>, text: &str, sip: &mut Sip) {
+    let (transport, address) = text.split_once(':').unwrap_or(("udp", text));
+    let Ok(address) = address.parse::<SocketAddr>() else {
+        value.error(format!("`{text}` is no transport:address:port, as `udp:0.0.0.0:5060`"));
+        return;
+    };
+    match transport {
+        "udp" => sip.binds.push(address),
+        "tcp" => {
+            value.note("not used yet: SIP over TCP".to_owned());
+            sip.tcp_binds.push(address);
+        }
+        "tls" => value.error("SIP over TLS is not built yet: use udp".to_owned()),
+        _ => value.error(format!("`{transport}` is no transport: udp or tcp")),
+    }
+}
+
+fn advertise(section: &mut Section<'_>) -> Option<IpAddr> {
+    let text = section.text("advertise").filter(|t| t != "auto")?;
+    let address = text.parse::<IpAddr>().ok().filter(|a| !a.is_unspecified());
+    if address.is_none() {
+        section.error("advertise", format!("`{text}` is neither `auto` nor an address"));
+    }
+    address
+}
+
+/// Reads `[media]`.
+pub(crate) fn media(root: &mut Section<'_>) -> Media {
+    let mut media = Media {
+        bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        advertise: None,
+        ports: (10_000, 20_000),
+        mode: MediaMode::Relay,
+        latch: Latch::Strict,
+        timeout_s: 60,
+        dscp: 46,
+        quality_interval_s: 5,
+        busy_poll_us: 0,
+    };
+    let Some(mut section) = root.table("media") else { return media };
+    if let Some(text) = section.text("bind") {
+        match text.parse() {
+            Ok(address) => media.bind = address,
+            Err(_) => section.error("bind", format!("`{text}` is no address")),
+        }
+    }
+    media.advertise = advertise(&mut section);
+    if let Some(text) = section.text("ports") {
+        match ports(&text) {
+            Ok(range) => media.ports = range,
+            Err(what) => section.error("ports", what),
+        }
+    }
+    let modes = [("relay", MediaMode::Relay), ("bypass", MediaMode::Bypass)];
+    media.mode = section.word("mode", &modes, media.mode);
+    let latches = [("strict", Some(Latch::Strict)), ("open", Some(Latch::Open)), ("off", None)];
+    media.latch = section.word("latch", &latches, Some(Latch::Strict)).unwrap_or_else(|| {
+        section.note("latch", "`off` is not used yet: `strict` is taken".to_owned());
+        Latch::Strict
+    });
+    media.timeout_s = section.int("media_timeout_s", media.timeout_s, 0..=86_400);
+    let dscp = section.int("dscp", u32::from(media.dscp), 0..=63);
+    media.dscp = u8::try_from(dscp).unwrap_or(media.dscp);
+    let every_s = media.quality_interval_s;
+    media.quality_interval_s = section.int("quality_interval_s", every_s, 1..=3600);
+    media.busy_poll_us = section.int("busy_poll_us", media.busy_poll_us, 0..=1_000_000);
+    accept_keys(&mut section, &["recording"]);
+    section.finish();
+    media
+}
+
+/// `10000-20000`: the first port even, room for at least one call (two pairs).
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let bounds = text.split_once('-').map(|(a, b)| (a.trim().parse(), b.trim().parse()));
+    let Some((Ok(first), Ok(last))) = bounds else {
+        return Err(format!("`{text}` is no range of ports, as `10000-20000`"));
+    };
+    let (first, last): (u16, u16) = (first, last);
+    if first % 2 == 1 {
+        return Err(format!("begins with the odd port {first}: RTP takes even ports"));
+    }
+    if first < 1024 {
+        return Err(format!("begins with the privileged port {first}"));
+    }
+    if last < first || last - first < 3 {
+        return Err("has no room for one call: each takes four ports".to_owned());
+    }
+    Ok((first, last))
+}
+
+/// Reads `[admin]`.
+pub(crate) fn admin(root: &mut Section<'_>, around: &Surroundings<'_>) -> Admin {
+    let mut admin = Admin {
+        bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8060)),
+        hooks_bind: None,
+        token: None,
+    };
+    let Some(mut section) = root.table("admin") else { return admin };
+    for key in ["bind", "hooks_bind"] {
+        let Some(text) = section.text(key) else { continue };
+        match text.parse() {
+            Ok(address) if key == "bind" => admin.bind = address,
+            Ok(address) => admin.hooks_bind = Some(address),
+            Err(_) => section.error(key, format!("`{text}` is no address:port")),
+        }
+    }
+    if admin.hooks_bind.is_some() {
+        section.note("hooks_bind", "not used yet: webhooks".to_owned());
+    }
+    let given = section.value("token");
+    let token = given.as_ref().and_then(|value| around.secret(value));
+    let auth = section.text("auth");
+    match auth.as_deref() {
+        Some("none") => {}
+        Some("token") if given.is_none() => {
+            section.error("auth", "`token` needs a `token`".to_owned());
+        }
+        None | Some("token") => admin.token = token,
+        Some(other @ ("hmac" | "mtls")) => {
+            section.error("auth", format!("`{other}` is not built yet: use `token`"));
+        }
+        Some(other) => {
+            section.error("auth", format!("`{other}` is not known; there is none, token"));
+        }
+    }
+    if admin.token.is_none() && given.is_none() && !admin.bind.ip().is_loopback() {
+        let what = "is open to the network without a token: bind to 127.0.0.1 or set `token`";
+        section.error("bind", what.to_owned());
+    } else if auth.as_deref() == Some("none") && !admin.bind.ip().is_loopback() {
+        section.error("auth", "`none` is for loopback only".to_owned());
+    }
+    accept_keys(&mut section, &["tls"]);
+    section.finish();
+    admin
+}
+
+/// Reads `[log]`.
+pub(crate) fn log(root: &mut Section<'_>) -> Log {
+    let mut log = Log { json: true, level: "info".to_owned(), mask_digits: 6, trace_ring: 20_000 };
+    let Some(mut section) = root.table("log") else { return log };
+    log.json = section.word("format", &[("json", true), ("text", false)], log.json);
+    log.level = section.text("level").unwrap_or(log.level);
+    let mask = section.int("mask_digits", u32::from(log.mask_digits), 0..=15);
+    log.mask_digits = u8::try_from(mask).unwrap_or(log.mask_digits);
+    let ring = section.int("trace_ring", 20_000, 0..=10_000_000);
+    log.trace_ring = usize::try_from(ring).unwrap_or(log.trace_ring);
+    section.finish();
+    log
+}
