@@ -66,6 +66,7 @@ pub struct Socket {
 
 /// How far [`Socket::send`] came.
 #[derive(Debug)]
+#[must_use = "what was not sent is either sent again or counted"]
 pub struct Sent {
     /// Datagrams handed to the kernel: always the first ones, in order.
     pub count: usize,

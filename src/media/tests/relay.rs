@@ -282,6 +282,43 @@ fn a_full_queue_refuses_and_counts_and_never_blocks() {
 }
 
 #[test]
+fn what_a_full_receive_buffer_costs_is_known_at_the_close() {
+    let ip = "127.20.17.1".parse().unwrap();
+    let pool = Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_B + 1, 0).unwrap();
+    let (go_on, stopped) = channel::<()>();
+    let stopped = Mutex::new(stopped);
+    let (sender, events) = channel();
+    // The worker stands still once it has told of the first packet.
+    let tell = Arc::new(move |event: MediaEvent| {
+        let is_first = matches!(event, MediaEvent::FirstPacket { .. });
+        sender.send(event).unwrap();
+        if is_first {
+            stopped.lock().unwrap().recv().unwrap();
+        }
+    });
+    let tell = move |event| tell(event);
+    let relay = Relay::start(pool, &RelayConfig::default(), vec![Unmeasured], tell).unwrap();
+    let world = World { net: [20, 17], relay, events };
+    let (a, b) = (world.peer(10, 4000), world.peer(20, 4000));
+    let call = CallId(1);
+    world.open(call, Duration::ZERO);
+    world.name(call, Side::A, a.addr, Latch::Strict);
+    world.name(call, Side::B, b.addr, Latch::Strict);
+    world.settle();
+    a.send(&rtp(8, 0), world.at(RELAY_PORT_A));
+    world.wait(|event| matches!(event, MediaEvent::FirstPacket { .. }));
+    for sequence in 1..=500 {
+        a.send(&rtp(8, sequence), world.at(RELAY_PORT_A));
+    }
+    go_on.send(()).unwrap();
+    world.close(call);
+    let counters = world.relay.counters();
+    assert!(counters.overrun > 400, "{counters:?}");
+    assert_eq!(counters.packets_in + counters.overrun, 501, "{counters:?}");
+    world.assert_balanced();
+}
+
+#[test]
 fn ipv6_is_relayed_too() {
     let ip = "::1".parse().unwrap();
     let pool = Pool::bind(ip, RELAY_PORT_A..=RELAY_PORT_B + 1, 46).unwrap();
