@@ -1,2 +1,11 @@
 //! Arguments in, exit code out.
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::main(cli::Args::parse()))
+}

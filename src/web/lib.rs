@@ -10,12 +10,16 @@
 //! | `GET /v1/latency/{name}[.hgrm\|.hlog\|.csv]` | one histogram, as JSON or as a file |
 //! | `POST /v1/latency/reset[?name=]` | forget one histogram, or all |
 //! | `GET /v1/calls`, `/v1/calls/{id}` | calls that are up, and the last that ended |
+//! | `GET /v1/cdr[?from,to,customer,did,outcome,trunk,limit,cursor]` | finished calls, newest first |
+//! | `GET /v1/cdr.csv` | the same as a file, at most [`limits::CSV_ROWS_MAX`] rows |
+//! | `GET /v1/cdr/{id}` | one finished call with its legs and media |
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
 //! | `POST /v1/drain` | take no new calls: 202 |
 //!
 //! Every error is JSON: `{"error": what is wrong, "hint": what to do}`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -30,11 +34,12 @@ use crate::answer::Problem;
 
 pub mod answer;
 mod calls;
+mod cdr;
 mod guard;
 mod latency;
 pub mod limits;
 mod node;
-mod serve;
+pub mod serve;
 #[cfg(test)]
 mod tests;
 
@@ -75,6 +80,8 @@ pub struct Admin {
     pub commands: Commands,
     /// Whether the node takes calls.
     pub readiness: Readiness,
+    /// The database, opened to read for each question; `None`: there is none to ask.
+    pub store: Option<PathBuf>,
     /// Who may ask.
     pub auth: Auth,
 }
@@ -91,6 +98,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/latency", get(latency::list))
         .route("/v1/latency/reset", post(latency::reset))
         .route("/v1/latency/{name}", get(latency::show))
+        .route("/v1/cdr", get(cdr::list))
+        .route("/v1/cdr.csv", get(cdr::csv))
+        .route("/v1/cdr/{id}", get(cdr::show))
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{id}", get(calls::show).delete(calls::hang_up))
         .fallback(|| async { Problem::not_found("no such path", "GET / shows what there is") })

@@ -1,0 +1,126 @@
+//! `cooee run`: a node, from its configuration to the signal that ends it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cooee_config::Loaded;
+use cooee_server::error::Error;
+use cooee_server::names;
+use cooee_server::node::Node;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+/// Arguments of `cooee run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The configuration file.
+    #[arg(short, long, default_value = "cooee.toml", env = "COOEE_CONFIG")]
+    config: PathBuf,
+}
+
+/// Runs a node; the exit code.
+#[allow(clippy::print_stderr)]
+pub fn run(args: &Args) -> u8 {
+    let loaded = match cooee_config::load(&args.config) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            eprintln!("{findings}");
+            eprintln!("cooee does not start with a broken configuration; `cooee check` tells more");
+            return 1;
+        }
+    };
+    start_log(&loaded);
+    for note in &loaded.notes {
+        tracing::info!("{note}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("admin")
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(live(&loaded)),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("cooee: {error}");
+            3
+        }
+    }
+}
+
+fn start_log(loaded: &Loaded) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&loaded.log.level)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if loaded.log.json { log.json().init() } else { log.init() }
+}
+
+async fn live(loaded: &Loaded) -> Result<(), Error> {
+    let address = loaded.admin.bind;
+    let named = |source| Error::Admin { address, source };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(named)?;
+    let node = Node::start(loaded)?;
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
+    let admin = tokio::spawn(cooee_web::serve::serve(listener, node.admin(), async {
+        let _ = admin_stopped.await;
+    }));
+    let sip: Vec<String> = loaded.sip.binds.iter().map(ToString::to_string).collect();
+    tracing::info!(sip = sip.join(" "), admin = %address, "ready");
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut lookup = interval(names::EVERY);
+    lookup.reset();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => node.tick(),
+            _ = lookup.tick() => tokio::task::block_in_place(|| node.look_up_names()),
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+        if !node.is_running() {
+            tracing::error!("the engine has ended");
+            break;
+        }
+    }
+    drain(&node, loaded.node.drain_seconds, &mut term, &mut int).await;
+    let _ = stop_admin.send(());
+    let _ = admin.await;
+    tokio::task::block_in_place(|| node.stop());
+    Ok(())
+}
+
+/// Lets live calls end: no new ones, until none is left, the deadline, or a second signal.
+async fn drain(
+    node: &Node,
+    seconds: u32,
+    term: &mut tokio::signal::unix::Signal,
+    int: &mut tokio::signal::unix::Signal,
+) {
+    node.drain();
+    let deadline = Instant::now() + Duration::from_secs(seconds.into());
+    let mut look = interval(Duration::from_millis(200));
+    // The gauge is published five times a second: the first look may be too early.
+    look.tick().await;
+    tracing::info!(calls = node.calls(), "draining");
+    loop {
+        tokio::select! {
+            _ = look.tick() => {
+                node.tick();
+                if node.calls() == 0 || !node.is_running() {
+                    return;
+                }
+            }
+            () = sleep_until(deadline) => {
+                tracing::warn!(calls = node.calls(), "drain deadline: the rest is cut");
+                return;
+            }
+            _ = term.recv() => return,
+            _ = int.recv() => return,
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The engine: the signalling value on an OS thread of its own.
+//!
+//! One turn: take what waits (datagrams in batches, then other threads' inputs), let the switch
+//! handle each, carry out what it decided, sleep until the next datagram, bell or deadline.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+use cooee_media::socket::RecvBatch;
+use cooee_signalling::call::context::Output;
+use cooee_signalling::switch::Switch;
+use cooee_signalling::switch::input::Input;
+use cooee_telemetry::Telemetry;
+use cooee_telemetry::stats::Direction;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use crate::clock;
+use crate::inbox::Letters;
+use crate::outbound::{Outbound, peek};
+use crate::udp::Udp;
+
+/// How often gauges are published, nanoseconds.
+const PUBLISH_EVERY_NS: u64 = 200_000_000;
+
+/// The bell's number among the things that wake the engine; sockets are numbered from 0.
+const BELL: u64 = u64::MAX;
+
+/// What the engine is made of.
+pub struct Parts {
+    /// The signalling value.
+    pub switch: Switch,
+    /// Sockets.
+    pub udp: Arc<Udp>,
+    /// Inputs of other threads.
+    pub letters: Letters,
+    /// The way out.
+    pub outbound: Outbound,
+    /// What the recovery has already decided: carried out first.
+    pub first: Output,
+    /// Where counts go.
+    pub telemetry: Arc<Telemetry>,
+    /// Set to end the engine.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Starts the engine.
+///
+/// # Errors
+/// If the kernel has no thread or descriptor left.
+pub fn start(parts: Parts) -> io::Result<JoinHandle<()>> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    for (number, socket) in (0_u64..).zip(parts.udp.sockets()) {
+        epoll.add(socket.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, number))?;
+    }
+    epoll.add(parts.letters.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
+    Builder::new().name("engine".into()).spawn(move || Engine::new(parts, epoll).run())
+}
+
+struct Engine {
+    parts: Parts,
+    epoll: Epoll,
+    batch: RecvBatch,
+    inputs: Vec<Input>,
+    out: Output,
+    published: u64,
+    resent: u64,
+}
+
+impl Engine {
+    fn new(mut parts: Parts, epoll: Epoll) -> Self {
+        let out = std::mem::take(&mut parts.first);
+        let (batch, inputs) = (Udp::room(), Vec::with_capacity(64));
+        Self { parts, epoll, batch, inputs, out, published: 0, resent: 0 }
+    }
+
+    fn run(mut self) {
+        let mut events = [EpollEvent::empty(); 32];
+        self.parts.outbound.carry_out(&mut self.out);
+        while !self.parts.stop.load(Ordering::Acquire) {
+            let timeout = self.timeout();
+            let count = match self.epoll.wait(&mut events, timeout) {
+                Ok(count) => count,
+                Err(nix::errno::Errno::EINTR) => 0,
+                Err(error) => {
+                    tracing::error!(%error, "the engine cannot wait: it ends");
+                    return;
+                }
+            };
+            for event in events.iter().take(count) {
+                match event.data() {
+                    BELL => self.take_letters(),
+                    number => self.take_datagrams(u16::try_from(number).unwrap_or(u16::MAX)),
+                }
+            }
+            self.turn();
+            self.housekeeping();
+        }
+        self.parts.outbound.journal().flush(std::time::Duration::from_secs(2));
+    }
+
+    /// Until the next deadline, rounded up: epoll counts in milliseconds.
+    fn timeout(&self) -> EpollTimeout {
+        let wait_ns = match self.parts.switch.next_deadline() {
+            Some((at, _why)) => at.saturating_sub(clock::now().mono).min(PUBLISH_EVERY_NS),
+            None => PUBLISH_EVERY_NS,
+        };
+        let wait_ms = u16::try_from(wait_ns.div_ceil(1_000_000)).unwrap_or(u16::MAX);
+        EpollTimeout::from(wait_ms)
+    }
+
+    fn take_datagrams(&mut self, number: u16) {
+        match self.parts.udp.receive(number, &mut self.batch, &mut self.inputs) {
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, number, "a SIP socket cannot be read"),
+        }
+    }
+
+    fn take_letters(&mut self) {
+        self.parts.letters.heard();
+        while let Some(input) = self.parts.letters.next() {
+            self.inputs.push(input);
+            if self.inputs.len() >= 4 * crate::udp::BATCH {
+                self.turn();
+            }
+        }
+    }
+
+    /// Handles what has been taken and carries out what was decided.
+    fn turn(&mut self) {
+        let messages = &self.parts.telemetry.engine.messages;
+        for input in self.inputs.drain(..) {
+            if let Input::Datagram { bytes, .. } = &input {
+                let (method, code) = peek(bytes);
+                messages.count(Direction::In, method, code);
+            }
+            self.parts.switch.handle(clock::now(), input, &mut self.out);
+        }
+        self.parts.switch.handle(clock::now(), Input::Wake, &mut self.out);
+        self.parts.outbound.carry_out(&mut self.out);
+    }
+
+    fn housekeeping(&mut self) {
+        if self.parts.outbound.journal().checkpoint_due() {
+            let live: Vec<_> = self.parts.switch.snapshots().collect();
+            let journal = self.parts.outbound.journal();
+            let write = |bytes: Vec<u8>| move |out: &mut Vec<u8>| out.extend_from_slice(&bytes);
+            journal.checkpoint(live.into_iter().map(|(call, bytes)| (call, write(bytes))));
+            let _ = journal.commit();
+        }
+        let now = clock::now().mono;
+        if now < self.published + PUBLISH_EVERY_NS {
+            return;
+        }
+        self.published = now;
+        let gauges = self.parts.switch.gauges();
+        let engine = &self.parts.telemetry.engine;
+        engine.calls_now.store(as_u64(gauges.calls), Ordering::Relaxed);
+        engine.leases_now.store(as_u64(gauges.leases), Ordering::Relaxed);
+        engine.retransmits.fetch_add(gauges.resent - self.resent, Ordering::Relaxed);
+        self.resent = gauges.resent;
+        if let Some(relay) = self.parts.outbound.relay() {
+            let (from, to) = (relay.counters(), &self.parts.telemetry.media);
+            to.forwarded.store(from.packets_out, Ordering::Relaxed);
+            to.foreign.store(from.foreign, Ordering::Relaxed);
+            to.malformed.store(from.malformed, Ordering::Relaxed);
+            to.stale.store(from.stale, Ordering::Relaxed);
+            to.no_peer.store(from.no_peer, Ordering::Relaxed);
+            to.send_failed.store(from.send_failed, Ordering::Relaxed);
+            to.overrun.store(from.overrun, Ordering::Relaxed);
+            to.unstamped.store(from.unstamped, Ordering::Relaxed);
+        }
+    }
+}
+
+fn as_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,49 @@
+//! Why a node does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A SIP socket cannot be bound.
+    #[error("cannot listen for SIP on {address}: {source}")]
+    Sip {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// No SIP socket at all.
+    #[error("[sip] bind names no udp address to listen on")]
+    NoSocket,
+    /// The admin API cannot listen.
+    #[error("cannot listen for the admin API on {address}: {source}")]
+    Admin {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The RTP ports.
+    #[error("RTP ports: {0}")]
+    Media(#[from] cooee_media::error::Error),
+    /// The journal.
+    #[error("journal: {0}")]
+    Journal(#[from] cooee_journal::error::JournalError),
+    /// The database.
+    #[error("database: {0}")]
+    Store(#[from] cooee_store::error::StoreError),
+    /// The data directory.
+    #[error("cannot use data_dir {dir}: {source}")]
+    Data {
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel refuses something else.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}

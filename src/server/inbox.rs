@@ -1,0 +1,68 @@
+//! What reaches the engine from other threads: a bounded queue and a bell.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use cooee_signalling::switch::input::Input;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+/// Most inputs that wait. Past it they are refused, and whoever sent them counts that.
+pub const INPUTS_WAITING: usize = 65_536;
+
+/// The sending side; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    sender: Sender<Input>,
+    bell: Arc<EventFd>,
+}
+
+impl Inbox {
+    /// Hands an input over; never blocks. `false`: the queue is full, or the engine has ended.
+    pub fn push(&self, input: Input) -> bool {
+        // Fails only where the bell has rung 2^64 - 1 times unheard.
+        self.sender.try_send(input).is_ok() && self.bell.write(1).is_ok()
+    }
+
+    /// Wakes the engine without an input.
+    pub fn ring(&self) {
+        let _ = self.bell.write(1);
+    }
+}
+
+/// The engine's side.
+#[derive(Debug)]
+pub struct Letters {
+    receiver: Receiver<Input>,
+    bell: Arc<EventFd>,
+}
+
+impl Letters {
+    /// The next input, if one waits.
+    pub fn next(&self) -> Option<Input> {
+        self.receiver.try_recv().ok()
+    }
+
+    /// Silences the bell; to be called before the inputs are taken.
+    pub fn heard(&self) {
+        let _ = self.bell.read();
+    }
+}
+
+impl AsFd for Letters {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+/// A queue.
+///
+/// # Errors
+/// If the kernel has no descriptor left.
+pub fn inbox() -> io::Result<(Inbox, Letters)> {
+    let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+    let bell = Arc::new(EventFd::from_flags(flags).map_err(io::Error::from)?);
+    let (sender, receiver) = bounded(INPUTS_WAITING);
+    Ok((Inbox { sender, bell: Arc::clone(&bell) }, Letters { receiver, bell }))
+}

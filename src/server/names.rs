@@ -1,0 +1,49 @@
+//! Where trunks are: their peers' names, looked up at start and again every minute.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cooee_signalling::profile::plan::{Peer, Plan};
+use cooee_signalling::profile::rules;
+use cooee_signalling::switch::input::Input;
+use cooee_signalling::transaction::flow::Transport;
+
+use crate::inbox::Inbox;
+
+/// How often names are looked up again.
+pub const EVERY: Duration = Duration::from_secs(60);
+
+/// The addresses of one trunk's peers that we can speak to, in the order of the configuration.
+pub fn look_up(peers: &[Peer]) -> Vec<(Transport, SocketAddr)> {
+    let mut found = Vec::new();
+    for peer in peers {
+        let transport = match peer.transport {
+            rules::Transport::Udp => Transport::Udp,
+            rules::Transport::Tcp => Transport::Tcp,
+            rules::Transport::Tls => Transport::Tls,
+        };
+        let port = peer.port.unwrap_or(5060);
+        if let Ok(ip) = peer.host.parse::<IpAddr>() {
+            found.push((transport, SocketAddr::new(ip, port)));
+            continue;
+        }
+        match (peer.host.as_str(), port).to_socket_addrs() {
+            Ok(addresses) => found.extend(addresses.map(|a| (transport, a))),
+            Err(error) => tracing::warn!(host = peer.host, %error, "a trunk's name leads nowhere"),
+        }
+    }
+    found
+}
+
+/// Looks all names up and tells the engine. A lookup that finds nothing changes nothing.
+pub fn tell(plan: &Arc<Plan>, inbox: &Inbox) {
+    for (trunk, settings) in plan.trunks.iter().enumerate() {
+        let registrars = settings.registrations.iter().map(|r| &r.registrar).take(1).cloned();
+        let peers: Vec<Peer> = settings.peers.iter().cloned().chain(registrars).collect();
+        let peers = look_up(&peers);
+        if !peers.is_empty() {
+            inbox.push(Input::Peers { trunk, peers });
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! A node: a configuration put to work, and taken down again in order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use cooee_config::{Loaded, MediaMode};
+use cooee_journal::journal::{Journal, Settings as JournalSettings};
+use cooee_journal::shared::{Meter as JournalMeter, Position};
+use cooee_media::pool::Pool;
+use cooee_media::relay::{Relay, RelayConfig};
+use cooee_model::command::Command;
+use cooee_model::moment::Moment;
+use cooee_signalling::call::context::{Output, Setup};
+use cooee_signalling::profile::plan::Plan;
+use cooee_signalling::switch::input::Input;
+use cooee_signalling::switch::{Node as SwitchNode, Switch};
+use cooee_store::feed::{Feed, Meter as FeedMeter, Settings as FeedSettings};
+use cooee_store::store::Store;
+use cooee_telemetry::measure::Measure;
+use cooee_telemetry::{Identity, Telemetry};
+use cooee_web::{Admin, Auth};
+
+use crate::clock;
+use crate::engine::{self, Parts};
+use crate::error::Error;
+use crate::inbox::{Inbox, inbox};
+use crate::names;
+use crate::outbound::Outbound;
+use crate::spine::Spine;
+use crate::udp::{Udp, reachable};
+
+/// Size of the journal's head.
+const HEAD_BYTES: u64 = 64 << 20;
+
+/// Size at which a journal segment rolls.
+const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// How often journal segments are synced: what a power cut can take.
+const SYNC_EVERY: Duration = Duration::from_millis(20);
+
+/// How long an RTP port pair rests after a call.
+const QUARANTINE: Duration = Duration::from_secs(5);
+
+/// A running node.
+pub struct Node {
+    inbox: Inbox,
+    telemetry: Arc<Telemetry>,
+    plan: Arc<Plan>,
+    admin: Admin,
+    journal: JournalMeter,
+    feed: Feed,
+    feed_meter: FeedMeter,
+    engine: JoinHandle<()>,
+    spine: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    recovered: usize,
+}
+
+impl Node {
+    /// Starts everything but the admin API.
+    ///
+    /// # Errors
+    /// What could not be had, and why.
+    pub fn start(loaded: &Loaded) -> Result<Self, Error> {
+        let now = clock::now();
+        let plan = Arc::new(loaded.plan.clone());
+        let telemetry = Arc::new(Telemetry::new(identity(loaded, &plan), now));
+        let data = |source| Error::Data { dir: loaded.node.data_dir.clone(), source };
+        std::fs::create_dir_all(&loaded.node.data_dir).map_err(data)?;
+        let udp = Arc::new(Udp::bind(&loaded.sip.binds, loaded.sip.advertise)?);
+        let pool = media_pool(loaded)?;
+        let ports = pool.as_ref().map(Pool::ports).unwrap_or_default();
+        let (inbox, letters) = inbox()?;
+        let relay = pool.map(|pool| start_relay(pool, loaded, &telemetry, &inbox)).transpose()?;
+
+        let store = Store::open(&loaded.node.data_dir.join("cooee.db"))?;
+        let position = Position::new(store.position()?);
+        let (journal, recovery) = Journal::open(journal_settings(loaded, position.clone()))?;
+        let meter = journal.meter();
+        let sticky = store.sticky(now.wall / 1000).unwrap_or_default();
+        let feed = Feed::start(
+            store,
+            FeedSettings {
+                journal_dir: loaded.node.data_dir.join("journal"),
+                position,
+                sticky_days: plan.caller_id.sticky_days,
+            },
+        )?;
+
+        let setup = Setup { locals: udp.locals().to_vec(), media: media_address(loaded) };
+        let seed = clock::seed()?;
+        let quarantine = QUARANTINE;
+        let node = SwitchNode { plan: Arc::clone(&plan), setup, ports, quarantine, seed };
+        let mut switch = Switch::new(node, now);
+        for known in sticky {
+            let kept_us = i64::from(plan.caller_id.sticky_days) * 86_400_000_000;
+            let wall = known.until_us.saturating_sub(kept_us).saturating_mul(1000);
+            let age_ns = u64::try_from(now.wall.saturating_sub(wall)).unwrap_or_default();
+            let at = Moment::new(now.mono.saturating_sub(age_ns), wall);
+            switch.shown().remember(&known.customer, &known.did, at);
+        }
+        let mut first = Output::default();
+        switch.recover(now, &recovery.live, recovery.same_boot, &mut first);
+        if !recovery.live.is_empty() {
+            tracing::warn!(calls = recovery.live.len(), "calls cut by a restart are being closed");
+        }
+        let (spine, spine_thread) = Spine::start(Arc::clone(&telemetry))?;
+        let outbound =
+            Outbound::new(Arc::clone(&udp), journal, relay, spine, Arc::clone(&telemetry));
+        let stop = Arc::new(AtomicBool::new(false));
+        let parts = Parts {
+            switch,
+            udp,
+            letters,
+            outbound,
+            first,
+            telemetry: Arc::clone(&telemetry),
+            stop: Arc::clone(&stop),
+        };
+        names::tell(&plan, &inbox);
+        let engine = engine::start(parts)?;
+        let admin = admin(loaded, &telemetry, &inbox);
+        let feed_meter = feed.meter();
+        let recovered = recovery.live.len();
+        Ok(Self {
+            inbox,
+            telemetry,
+            plan,
+            admin,
+            journal: meter,
+            feed,
+            feed_meter,
+            engine,
+            spine: spine_thread,
+            stop,
+            recovered,
+        })
+    }
+
+    /// How many calls of an earlier run were closed.
+    pub const fn recovered(&self) -> usize {
+        self.recovered
+    }
+
+    /// What the admin API works with.
+    pub fn admin(&self) -> Admin {
+        self.admin.clone()
+    }
+
+    /// Where inputs go.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Looks the trunks' names up again.
+    pub fn look_up_names(&self) {
+        names::tell(&self.plan, &self.inbox);
+    }
+
+    /// Once a second: windows move on, figures of the journal and the feed are published.
+    pub fn tick(&self) {
+        self.telemetry.tick(clock::now());
+        let (from, to) = (self.journal.read(), &self.telemetry.journal);
+        to.records.store(from.records, Ordering::Relaxed);
+        to.bytes.store(from.bytes, Ordering::Relaxed);
+        to.late_commits.store(from.late_commits, Ordering::Relaxed);
+        to.lost.store(from.lost_records, Ordering::Relaxed);
+        to.unwritable.store(from.unwritable, Ordering::Relaxed);
+        to.spool_errors.store(from.disk_errors, Ordering::Relaxed);
+        to.spool_lag_bytes_now.store(from.head_used_bytes, Ordering::Relaxed);
+        let (fed, to) = (self.feed_meter.read(), &self.telemetry.store);
+        to.errors.store(fed.errors, Ordering::Relaxed);
+        let lag = from.synced.0.saturating_sub(fed.position.0);
+        to.lag_records_now.store(lag, Ordering::Relaxed);
+    }
+
+    /// Takes no new calls from now on.
+    pub fn drain(&self) {
+        self.inbox.push(Input::Command(Command::Drain));
+    }
+
+    /// How many calls there are.
+    pub fn calls(&self) -> u64 {
+        self.telemetry.engine.calls_now.load(Ordering::Relaxed)
+    }
+
+    /// Whether the engine runs.
+    pub fn is_running(&self) -> bool {
+        !self.engine.is_finished()
+    }
+
+    /// Ends the node: the engine first, then its readers, when they have read everything.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.inbox.ring();
+        let last = |thread: JoinHandle<()>, name| {
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread ended by a fault");
+            }
+        };
+        last(self.engine, "engine");
+        last(self.spine, "spine");
+        self.feed.flush_to(self.journal.read().synced, Duration::from_secs(5));
+    }
+}
+
+fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
+    Identity {
+        node: loaded.node.id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        trunks: plan.trunks.iter().map(|t| t.name.clone()).collect(),
+        routes: plan.routes.iter().map(|r| r.name.clone()).collect(),
+    }
+}
+
+fn media_pool(loaded: &Loaded) -> Result<Option<Pool>, Error> {
+    if loaded.media.mode == MediaMode::Bypass {
+        return Ok(None);
+    }
+    let (first, last) = loaded.media.ports;
+    let pool = Pool::bind(loaded.media.bind, first..=last, loaded.media.dscp)?;
+    if pool.skipped() > 0 {
+        tracing::warn!(skipped = pool.skipped(), "RTP port pairs are used by others");
+    }
+    Ok(Some(pool))
+}
+
+fn start_relay(
+    pool: Pool,
+    loaded: &Loaded,
+    telemetry: &Arc<Telemetry>,
+    inbox: &Inbox,
+) -> Result<Relay, Error> {
+    let spin = Duration::from_micros(loaded.media.busy_poll_us.into());
+    let config = RelayConfig { pin_cpus: Vec::new(), spin };
+    let samples = vec![telemetry.recorder(Measure::RtpForward)];
+    let (inbox, telemetry) = (inbox.clone(), Arc::clone(telemetry));
+    let relay = Relay::start(pool, &config, samples, move |event| {
+        if matches!(event, cooee_model::media::MediaEvent::Silent { .. }) {
+            telemetry.engine.media_timeouts.fetch_add(1, Ordering::Relaxed);
+        }
+        if !inbox.push(Input::Media(event)) {
+            telemetry.engine.queue_full.fetch_add(1, Ordering::Relaxed);
+        }
+    })?;
+    Ok(relay)
+}
+
+fn media_address(loaded: &Loaded) -> std::net::IpAddr {
+    let told = loaded.media.advertise.or(loaded.sip.advertise);
+    told.unwrap_or_else(|| reachable(loaded.media.bind))
+}
+
+fn journal_settings(loaded: &Loaded, position: Position) -> JournalSettings {
+    let node = &loaded.node;
+    // Two nodes on one machine each have a head of their own: named by id and data directory.
+    let own = format!("cooee-{}-{:016x}", node.id, fingerprint(&node.data_dir));
+    let head_dirs = match &node.journal_dir {
+        Some(dir) => vec![dir.clone()],
+        None => vec![PathBuf::from("/run/cooee").join(&own), PathBuf::from("/dev/shm").join(&own)],
+    };
+    JournalSettings {
+        head_dirs,
+        disk_dir: node.data_dir.join("journal"),
+        head_bytes: HEAD_BYTES,
+        segment_bytes: SEGMENT_BYTES,
+        sync_every: SYNC_EVERY,
+        boot_id: clock::boot_id(),
+        now: clock::now(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        position,
+    }
+}
+
+fn fingerprint(dir: &std::path::Path) -> u64 {
+    let full = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    full.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |state, &byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn admin(loaded: &Loaded, telemetry: &Arc<Telemetry>, inbox: &Inbox) -> Admin {
+    let orders = inbox.clone();
+    let auth = match &loaded.admin.token {
+        Some(token) => Auth::Token(token.clone()),
+        None => Auth::None,
+    };
+    Admin {
+        telemetry: Arc::clone(telemetry),
+        commands: Arc::new(move |command| orders.push(Input::Command(command))),
+        readiness: Arc::new(Vec::new),
+        store: Some(loaded.node.data_dir.join("cooee.db")),
+        auth,
+    }
+}

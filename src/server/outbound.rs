@@ -1,0 +1,184 @@
+//! What the engine has decided is carried out: records, then messages, then media orders.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+
+use cooee_journal::journal::Journal;
+use cooee_media::relay::Relay;
+use cooee_model::sample::Sample;
+use cooee_signalling::call::context::{Output, Record};
+use cooee_signalling::transaction::flow::{Hop, Transmit};
+use cooee_telemetry::measure::Measure;
+use cooee_telemetry::recorder::Recorder;
+use cooee_telemetry::stats::Direction;
+use cooee_telemetry::Telemetry;
+
+use crate::clock;
+use crate::spine::{Spine, Told};
+use crate::udp::Udp;
+
+/// The way out of the engine.
+pub struct Outbound {
+    udp: Arc<Udp>,
+    journal: Journal,
+    relay: Option<Relay>,
+    spine: Spine,
+    telemetry: Arc<Telemetry>,
+    hops: [Recorder; 4],
+    append: Recorder,
+    losing: bool,
+}
+
+impl Outbound {
+    /// A way out through these.
+    pub fn new(
+        udp: Arc<Udp>,
+        journal: Journal,
+        relay: Option<Relay>,
+        spine: Spine,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        let hops = [
+            telemetry.recorder(Measure::Sip100),
+            telemetry.recorder(Measure::InviteForward),
+            telemetry.recorder(Measure::ResponseForward),
+            telemetry.recorder(Measure::ByeForward),
+        ];
+        let append = telemetry.recorder(Measure::JournalAppend);
+        Self { udp, journal, relay, spine, telemetry, hops, append, losing: false }
+    }
+
+    /// The journal.
+    pub fn journal(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// The RTP plane, if there is one.
+    pub fn relay(&self) -> Option<&Relay> {
+        self.relay.as_ref()
+    }
+
+    /// Carries everything out. The records are committed before the first message leaves; only a
+    /// journal that has no room left lets messages go without them, counted and logged.
+    pub fn carry_out(&mut self, out: &mut Output) {
+        if !out.records.is_empty() {
+            self.append(&out.records);
+        }
+        self.send(&out.sends);
+        for command in out.media.drain(..) {
+            let call = command.call();
+            if let Some(relay) = &self.relay
+                && !relay.send(command)
+            {
+                tracing::warn!(%call, "the RTP plane takes no orders: its queue is full");
+            }
+        }
+        for record in out.records.drain(..) {
+            if let Record::Fact(fact) = record {
+                self.spine.tell(Told::Fact(Box::new(fact)));
+            }
+        }
+        for rejected in out.rejected.drain(..) {
+            self.spine.tell(Told::Rejected(rejected));
+        }
+        for note in out.notes.drain(..) {
+            self.spine.tell(Told::Note(note));
+        }
+        out.clear();
+    }
+
+    fn append(&mut self, records: &[Record]) {
+        for record in records {
+            match record {
+                Record::Fact(fact) => self.journal.fact(fact),
+                Record::Snapshot(call, bytes) => {
+                    self.journal.snapshot(*call, |out| out.extend_from_slice(bytes))
+                }
+                Record::Gone(call) => self.journal.gone(*call),
+            };
+        }
+        let before = clock::now();
+        let commit = self.journal.commit();
+        self.append.record(nanos(before, clock::now()));
+        let lost = commit == cooee_journal::journal::Commit::Lost;
+        if lost != self.losing {
+            self.losing = lost;
+            if lost {
+                tracing::error!("the journal has no room: calls go on without their records");
+            }
+        }
+    }
+
+    /// Sends in order, as much of a run on one socket as one system call takes.
+    fn send(&mut self, sends: &[Transmit]) {
+        for run in sends.chunk_by(|a, b| a.flow.socket == b.flow.socket) {
+            let Some(number) = run.first().map(|t| usize::from(t.flow.socket)) else { continue };
+            let Some(socket) = self.udp.sockets().get(number) else { continue };
+            let mut rest = run;
+            while !rest.is_empty() {
+                let sent = socket.send(rest.iter().map(|t| (&t.bytes[..], t.flow.remote)));
+                let refused = usize::from(sent.stopped.is_some());
+                if let Some(error) = sent.stopped {
+                    self.refused(&error, rest.get(sent.count));
+                }
+                rest = rest.get(sent.count + refused..).unwrap_or_default();
+            }
+        }
+        let now = clock::now();
+        for transmit in sends {
+            let (method, code) = peek(&transmit.bytes);
+            self.telemetry.engine.messages.count(Direction::Out, method, code);
+            if let Some(measure) = transmit.measure {
+                let place = match measure.hop {
+                    Hop::Trying => 0,
+                    Hop::InviteForward => 1,
+                    Hop::ResponseForward => 2,
+                    Hop::ByeForward => 3,
+                };
+                if let Some(hop) = self.hops.get_mut(place) {
+                    hop.record(nanos(measure.since, now));
+                }
+            }
+        }
+    }
+
+    /// A datagram that the kernel does not take is lost, as any datagram may be: its transaction
+    /// sends it again.
+    fn refused(&self, error: &io::Error, transmit: Option<&Transmit>) {
+        self.telemetry.engine.send_errors.fetch_add(1, Relaxed);
+        let to = transmit.map(|t| t.flow.remote.to_string()).unwrap_or_default();
+        tracing::warn!(%error, to, "a SIP message was not sent");
+    }
+}
+
+fn nanos(since: cooee_model::moment::Moment, until: cooee_model::moment::Moment) -> u64 {
+    u64::try_from((until - since).as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Method and status of a message, for counting: of a response, the method in its CSeq.
+pub fn peek(bytes: &[u8]) -> (&str, u16) {
+    let text = |b| std::str::from_utf8(b).unwrap_or_default();
+    let Some(rest) = bytes.strip_prefix(b"SIP/2.0 ") else {
+        let end = bytes.iter().take(32).position(|&b| b == b' ').unwrap_or(0);
+        return (text(bytes.get(..end).unwrap_or_default()), 0);
+    };
+    let code = rest.get(..3).and_then(|c| text(c).parse().ok()).unwrap_or(0);
+    let mut lines = bytes.split(|&b| b == b'\n');
+    let cseq = lines.find(|l| l.get(..5).is_some_and(|n| n.eq_ignore_ascii_case(b"cseq:")));
+    let line = cseq.unwrap_or_default().trim_ascii();
+    let method = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
+    (text(method), code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_counted_by_method_and_status() {
+        assert_eq!(peek(b"INVITE sip:a@b SIP/2.0\r\n"), ("INVITE", 0));
+        assert_eq!(peek(b"SIP/2.0 180 Ringing\r\nVia: x\r\nCSeq: 1 INVITE\r\n\r\n"), ("INVITE", 180));
+        assert_eq!(peek(b""), ("", 0));
+    }
+}

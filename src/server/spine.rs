@@ -1,0 +1,130 @@
+//! The spine: what has been committed, taken to telemetry and the log by a thread of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::{Builder, JoinHandle};
+
+use cooee_model::fact::{Fact, Rejected, What};
+use cooee_signalling::call::context::Note;
+use cooee_telemetry::Telemetry;
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::error::Error;
+
+/// Most things that wait to be told. Past it they are dropped here and counted; the journal, and
+/// so the CDR, has them all the same.
+const WAITING: usize = 65_536;
+
+/// One thing to tell.
+#[derive(Debug)]
+pub enum Told {
+    /// A fact, committed.
+    Fact(Box<Fact>),
+    /// A request refused.
+    Rejected(Rejected),
+    /// A line for the log.
+    Note(Note),
+}
+
+/// The engine's end of the spine.
+#[derive(Clone, Debug)]
+pub struct Spine {
+    sender: Sender<Told>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Spine {
+    /// Starts the thread that tells.
+    ///
+    /// # Errors
+    /// If the kernel has no thread left.
+    pub fn start(telemetry: Arc<Telemetry>) -> Result<(Self, JoinHandle<()>), Error> {
+        let (sender, receiver) = bounded(WAITING);
+        let thread =
+            Builder::new().name("spine".into()).spawn(move || tell_all(&receiver, &telemetry))?;
+        Ok((Self { sender, dropped: Arc::default() }, thread))
+    }
+
+    /// Tells one thing; never blocks.
+    pub fn tell(&self, told: Told) {
+        if self.sender.try_send(told).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How many things were dropped because too many waited.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+fn tell_all(receiver: &Receiver<Told>, telemetry: &Telemetry) {
+    let mut strangers = Strangers::default();
+    for told in receiver {
+        match told {
+            Told::Fact(fact) => {
+                telemetry.observe(&fact);
+                log(&fact);
+            }
+            Told::Rejected(rejected) => {
+                telemetry.rejected(&rejected);
+                strangers.log(&rejected);
+            }
+            Told::Note(Note { call: Some(call), text }) => tracing::info!(%call, "{text}"),
+            Told::Note(Note { call: None, text }) => tracing::info!("{text}"),
+        }
+    }
+}
+
+/// One line per state change, with the call, both Call-IDs and the trunk where they are known.
+fn log(fact: &Fact) {
+    let (call, seq) = (fact.call, fact.seq);
+    match &fact.what {
+        What::Invited { trunk, source, sip_call_id, .. } => {
+            tracing::info!(%call, seq, trunk, source, sip_call_id, "invited");
+        }
+        What::Forwarded { trunk, route, role, did_rule, attempt, sip_call_id, .. } => {
+            tracing::info!(%call, seq, trunk, route, %role, did_rule, attempt, sip_call_id, "forwarded");
+        }
+        What::Ringing { code, early_media } => {
+            tracing::info!(%call, seq, code, early_media, "ringing");
+        }
+        What::PlatformAnswered {} => tracing::info!(%call, seq, "platform answered"),
+        What::AgentAnswered { source, err_ms } => {
+            tracing::info!(%call, seq, %source, err_ms, "agent answered");
+        }
+        What::Bridged {} => tracing::info!(%call, seq, "bridged"),
+        What::Held { by } => tracing::info!(%call, seq, %by, "held"),
+        What::Resumed { by } => tracing::info!(%call, seq, %by, "resumed"),
+        What::Ended { account } => {
+            let (outcome, party) = (account.outcome, account.end_party);
+            let (code, reason) = (account.sip_final, &account.reason);
+            tracing::info!(%call, seq, %outcome, %party, code, reason, "ended");
+        }
+        What::Measured { a, b } => {
+            tracing::debug!(%call, seq, a.packets, a.lost, b.packets, b.lost, "measured");
+        }
+        What::MediaStarted { side } => tracing::debug!(%call, seq, %side, "media started"),
+    }
+}
+
+/// A flood of refusals is one line a second with a count, not a line each.
+#[derive(Default)]
+struct Strangers {
+    second: u64,
+    held_back: u64,
+}
+
+impl Strangers {
+    fn log(&mut self, rejected: &Rejected) {
+        let second = rejected.at.mono / 1_000_000_000;
+        if second == self.second {
+            self.held_back += 1;
+            return;
+        }
+        let held_back = std::mem::take(&mut self.held_back);
+        self.second = second;
+        let (source, code, why) = (rejected.source, rejected.code, rejected.why.name());
+        tracing::warn!(%source, code, why, held_back, "refused");
+    }
+}
