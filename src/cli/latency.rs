@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
+use cooee_records::shown::iso_utc;
 use cooee_telemetry::measure::{Measure, Window};
 use reqwest::blocking::{Client, Response};
 use reqwest::{Method, StatusCode};
@@ -247,7 +248,7 @@ enum Shown {
 struct Summary {
     name: String,
     window: String,
-    since: String,
+    since_us: i64,
     count: u64,
     min: u64,
     p50: u64,
@@ -274,7 +275,7 @@ fn table(answer: &str, out: &mut dyn Write) -> Result<(), Error> {
         Shown::One(summary) => vec![summary],
     };
     if let Some(first) = summaries.first() {
-        writeln!(out, "window {}, since {}", first.window, first.since)?;
+        writeln!(out, "window {}, since {}", first.window, iso_utc(first.since_us))?;
     }
     let titles = TITLES.map(str::to_owned);
     let rows: Vec<_> = std::iter::once(titles).chain(summaries.iter().map(row)).collect();
@@ -339,7 +340,7 @@ mod tests {
 
     use super::*;
 
-    const ONE: &str = r#"{"name":"queue","unit":"ns","window":"5m","since":"2026-01-01T00:00:00.000Z",
+    const ONE: &str = r#"{"name":"queue","unit":"ns","window":"5m","since_us":1767225600000000,
         "count":3,"min":900,"p50":1500,"p90":18040000,"p99":9000000000,"p99_9":9000000000,
         "p99_99":9000000000,"max":61500000000,"mean":2345678.9}"#;
 

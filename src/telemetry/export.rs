@@ -1,14 +1,14 @@
 //! Histograms as files that other tools read: `.hgrm`, `.hlog`, `.csv`.
 
 use std::fmt::Write as _;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
+use cooee_model::moment::Moment;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use crate::Error;
-use crate::date::wall;
 use crate::latency::Latency;
 use crate::measure::{Measure, Window};
 
@@ -100,11 +100,13 @@ fn points(histogram: &Histogram<u64>) -> impl Iterator<Item = Point> {
     })
 }
 
+/// Time since the Unix epoch; a wall clock before it counts as it.
+fn wall(moment: Moment) -> Duration {
+    Duration::from_nanos(u64::try_from(moment.wall).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use cooee_model::moment::Moment;
     use cooee_model::sample::Sample;
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};

@@ -25,8 +25,9 @@ pub struct Summary {
     pub unit: &'static str,
     /// Which window.
     pub window: &'static str,
-    /// Start of what is counted, RFC 3339 in UTC: the window rounded up to whole slices.
-    pub since: String,
+    /// Start of what is counted, microseconds since the Unix epoch: the window rounded up to whole
+    /// slices.
+    pub since_us: i64,
     /// Samples.
     pub count: u64,
     /// Shortest.
@@ -98,6 +99,13 @@ impl Latency {
         }
     }
 
+    /// When the last tick was.
+    pub fn last_tick(&self) -> Moment {
+        let track = self.tracks.first();
+        let track = track.map(|track| track.lock().unwrap_or_else(PoisonError::into_inner));
+        track.map(|track| track.now).unwrap_or_default()
+    }
+
     /// The percentiles of one histogram, up to this very sample.
     pub fn summary(&self, measure: Measure, window: Window) -> Summary {
         let span = self.span(measure, window);
@@ -106,7 +114,7 @@ impl Latency {
             name: measure.name(),
             unit: "ns",
             window: window.name(),
-            since: crate::date::rfc3339(span.since),
+            since_us: span.since.wall_us_on(span.since),
             count: span.histogram.len(),
             min: span.histogram.min(),
             p50: quantile(0.5),
@@ -389,7 +397,7 @@ mod tests {
             close(summary.p99_99, 999_900);
             close(summary.max, 1_000_000);
             close(summary.mean as u64, 500_005);
-            assert_eq!(summary.since, "2023-11-14T22:13:20.000Z");
+            assert_eq!(summary.since_us, 1_700_000_000_000_000);
         }
         assert_eq!(latency.summary(Measure::ByeForward, Window::All).count, 0);
     }
@@ -422,7 +430,7 @@ mod tests {
         latency.tick(at(7205));
         assert_eq!(counts(), [7, 31, 361, 721]);
         let summary = latency.summary(Measure::RtpForward, Window::Minute);
-        assert_eq!(summary.since, crate::date::rfc3339(at(7140)));
+        assert_eq!(summary.since_us, 1_700_000_000_000_000 + 7140 * 1_000_000);
         // The node sleeps: the windows empty by age, and a late tick closes one long slice.
         latency.tick(at(7205 + 600));
         assert_eq!(counts(), [1, 1, 301, 721]);
@@ -464,7 +472,7 @@ mod tests {
         latency.reset(Some(Measure::Queue));
         let summary = latency.summary(Measure::Queue, Window::All);
         assert_eq!((summary.count, summary.max), (0, 0));
-        assert_eq!(summary.since, crate::date::rfc3339(at(30)));
+        assert_eq!(summary.since_us, 1_700_000_000_000_000 + 30 * 1_000_000);
         assert_eq!(latency.summary(Measure::Setup, Window::All).count, 1);
         queue.record(1);
         latency.reset(None);

@@ -15,7 +15,6 @@
 //! | `export` | HdrHistogram's text, interval log and CSV |
 //! | `live` | the calls that are up, and the last that ended |
 //! | `exposition` | the catalogue as OpenMetrics text |
-//! | `date` | wall clock readings as text |
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -30,7 +29,6 @@ use crate::recorder::Recorder;
 use crate::stats::{AdminStats, EngineStats, JournalStats, MediaStats, RejectedStats, StoreStats};
 
 pub mod catalog;
-pub mod date;
 pub mod export;
 pub mod exposition;
 pub mod latency;

@@ -1,8 +1,9 @@
-//! The shape of every error, and work done off the async threads.
+//! What the endpoints share: the shape of an error, ids in paths, work off the async threads.
 
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cooee_model::ids::{CallId, NotACallId};
 use serde::Serialize;
 
 /// An error as the API tells it.
@@ -65,4 +66,12 @@ pub(crate) async fn aside<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Problem::unavailable("the answer could not be made"))
+}
+
+/// The call that a path names.
+///
+/// # Errors
+/// 404 where the text is no call id: nothing can be there.
+pub(crate) fn call_id(text: &str) -> Result<CallId, Problem> {
+    text.parse().map_err(|error: NotACallId| Problem::not_found("no such call", error.to_string()))
 }

@@ -1,16 +1,16 @@
-//! `/v1/calls`: the calls that are up, the last that ended, and the order to hang up.
+//! `/v1/calls`: the calls that are up, the last that ended, and the order to hang up. A call that
+//! has left the table is told from the database, as by `/v1/cdr/{id}`.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cooee_model::command::Command;
-use cooee_model::ids::CallId;
 use cooee_telemetry::live::LiveCall;
 use serde::Serialize;
 
-use crate::Admin;
-use crate::answer::{Problem, aside};
+use crate::answer::{Problem, aside, call_id};
+use crate::{Admin, cdr};
 
 #[derive(Serialize)]
 struct List {
@@ -36,19 +36,19 @@ pub(crate) async fn show(
     State(admin): State<Admin>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let id = id_of(&id)?;
-    let call = admin.telemetry.live.get(id);
-    let call = call.ok_or_else(|| {
-        Problem::not_found("no such call", "it is neither up nor among the last that ended")
-    })?;
-    Ok(Json(call).into_response())
+    let id = call_id(&id)?;
+    match admin.telemetry.live.get(id) {
+        Some(call) => Ok(Json(call).into_response()),
+        None if admin.store.is_some() => cdr::stored(admin, id).await,
+        None => Err(Problem::not_found("no such call", "GET /v1/calls lists those that are up")),
+    }
 }
 
 pub(crate) async fn hang_up(
     State(admin): State<Admin>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let call = id_of(&id)?;
+    let call = call_id(&id)?;
     if !admin.telemetry.live.is_up(call) {
         return Err(Problem::not_found("no such call is up", "GET /v1/calls lists those that are"));
     }
@@ -57,10 +57,4 @@ pub(crate) async fn hang_up(
     }
     let ordered = Ordered { ordered: "hangup", id: call.to_string() };
     Ok((StatusCode::ACCEPTED, Json(ordered)).into_response())
-}
-
-fn id_of(text: &str) -> Result<CallId, Problem> {
-    text.parse().map_err(|error: cooee_model::ids::NotACallId| {
-        Problem::not_found("no such call", error.to_string())
-    })
 }

@@ -17,3 +17,6 @@ pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Largest request body; a larger one is answered with 413.
 pub const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// Rows of one CSV; where there are more, the header `cooee-next` holds the cursor to go on with.
+pub const CSV_ROWS_MAX: usize = 50_000;

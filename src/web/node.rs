@@ -5,7 +5,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use cooee_model::command::Command;
-use cooee_telemetry::date::rfc3339;
 use cooee_telemetry::exposition::CONTENT_TYPE;
 use serde::Serialize;
 
@@ -30,7 +29,7 @@ struct Version {
     name: &'static str,
     version: String,
     node: String,
-    started: String,
+    started_us: i64,
 }
 
 #[derive(Serialize)]
@@ -54,12 +53,12 @@ pub(crate) async fn ready(State(admin): State<Admin>) -> Result<Response, Proble
 }
 
 pub(crate) async fn version(State(admin): State<Admin>) -> Response {
-    let identity = admin.telemetry.identity();
+    let (identity, started) = (admin.telemetry.identity(), admin.telemetry.started());
     let version = Version {
         name: "cooee",
         version: identity.version.clone(),
         node: identity.node.clone(),
-        started: rfc3339(admin.telemetry.started()),
+        started_us: started.wall_us_on(started),
     };
     Json(version).into_response()
 }

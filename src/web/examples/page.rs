@@ -130,6 +130,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         telemetry,
         commands: Arc::new(|_| true),
         readiness: Arc::new(Vec::new),
+        store: None,
         auth: Auth::None,
     };
     serve(TcpListener::bind(address).await?, admin, std::future::pending()).await?;
