@@ -43,8 +43,6 @@ pub mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use crate::serve::serve;
-
 /// Why the API could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::limits::{BODY_MAX_BYTES, CONNECTIONS_MAX};
-use crate::{Admin, Auth, Error, serve};
+use crate::serve::serve;
+use crate::{Admin, Auth, Error};
 
 const START: Moment = Moment::new(0, 1_700_000_000_000_000_000);
 const ERROR: [&str; 2] = ["error", "hint"];

@@ -12,7 +12,8 @@ use cooee_model::sample::Sample;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::stats::Direction;
 use cooee_telemetry::{Identity, Telemetry};
-use cooee_web::{Admin, Auth, serve};
+use cooee_web::serve::serve;
+use cooee_web::{Admin, Auth};
 use tokio::net::TcpListener;
 
 fn now() -> Moment {
