@@ -102,6 +102,12 @@ pub const ROWS: &[Row] = &[
         "Inputs lost because the engine's queue was full",
         |t, series| one(series, &t.engine.queue_full),
     ),
+    counter(
+        "cooee_untold_total",
+        &[],
+        "Facts and refusals that these metrics miss, because too many waited",
+        |t, series| one(series, &t.engine.untold),
+    ),
     gauge("cooee_engine_calls", &[], "Calls that the switch holds", |t, series| {
         one(series, &t.engine.calls_now)
     }),
@@ -208,12 +214,21 @@ pub const ROWS: &[Row] = &[
         Measure::JournalAppend,
         "One append of a batch to the journal",
     ),
-    counter("cooee_store_cdrs_total", &[], "CDRs written to the database", |t, series| {
-        one(series, &t.store.cdrs)
+    counter("cooee_store_facts_total", &[], "Facts written to the database", |t, series| {
+        one(series, &t.store.facts)
     }),
-    counter("cooee_store_errors_total", &[], "Failed commits to the database", |t, series| {
+    counter("cooee_store_errors_total", &[], "Errors of the database, retried", |t, series| {
         one(series, &t.store.errors)
     }),
+    counter(
+        "cooee_store_skipped_total",
+        &["why"],
+        "Journal records that the database does not take: refused, or unreadable",
+        |t, series| {
+            series.put(&["refused"], t.store.refused.load(Ordering::Relaxed))?;
+            series.put(&["unreadable"], t.store.unreadable.load(Ordering::Relaxed))
+        },
+    ),
     gauge(
         "cooee_store_lag_records",
         &[],

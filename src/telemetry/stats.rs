@@ -98,6 +98,8 @@ pub struct EngineStats {
     pub send_errors: AtomicU64,
     /// Inputs lost because the engine's queue was full.
     pub queue_full: AtomicU64,
+    /// Facts and refusals that telemetry never saw, because too many waited.
+    pub untold: AtomicU64,
     /// Calls ended because no RTP came from either side for the media time-out.
     pub media_timeouts: AtomicU64,
     /// Calls that the switch holds.
@@ -149,10 +151,14 @@ pub struct JournalStats {
 /// What the store's feed counts.
 #[derive(Debug, Default)]
 pub struct StoreStats {
-    /// CDRs written.
-    pub cdrs: AtomicU64,
-    /// Failed commits.
+    /// Facts written.
+    pub facts: AtomicU64,
+    /// Errors that were retried.
     pub errors: AtomicU64,
+    /// Facts that the database will never take, skipped.
+    pub refused: AtomicU64,
+    /// Records that this build cannot read, skipped.
+    pub unreadable: AtomicU64,
     /// Journal records that the database has not seen yet.
     pub lag_records_now: AtomicU64,
 }
