@@ -2,7 +2,7 @@
 // customer and shows the Australian number.
 //
 // Set-up, once, in the Voximplant control panel:
-//   1. Application APP of account ACCOUNT; trunk vars in cooee.toml: app = "APP", account = "ACCOUNT".
+//   1. Application APP of account ACCOUNT; in cooee.toml the trunk has vars app and account.
 //   2. This scenario, and a routing rule for the numbers that may be dialled, say
 //        ^61[2-478]\d{8}$
 //      The rule is the toll-fraud fence on this side: keep it as narrow as the business allows.
@@ -17,84 +17,42 @@
 // itself still refuses numbers that are neither rented nor verified.
 const OWN_NUMBERS = [];
 
-// SIP codes that callPSTN reports and that cooee should read unchanged. Anything else becomes 480.
+// Final codes that cooee reads unchanged, to tell busy, no answer, a bad number and a refused
+// caller number apart. Any other becomes 480.
 const PASSED_CODES = [402, 403, 404, 408, 480, 484, 486, 487, 500, 502, 503, 603, 604];
 
-VoxEngine.addEventListener(AppEvents.CallAlerting, (alerting) => {
-  const incoming = alerting.call;
-  const headers = alerting.headers || {};
-  const callId = headers["X-Cooee-Call"] || "-";
-  const destination = digitsOf(alerting.destination);
+VoxEngine.addEventListener(AppEvents.CallAlerting, ({ call, destination, headers = {} }) => {
+  const name = headers["X-Cooee-Call"] || "-";
+  const customer = digitsOf(destination);
   const callerId = digitsOf(headers["X-CallerID"]);
-
-  Logger.write(`cooee ${callId}: call to ${mask(destination)} as ${callerId}`);
+  Logger.write(`cooee ${name}: call to ${masked(customer)} as ${callerId}`);
 
   // The number to show is never guessed: without it the customer would see anybody's.
-  if (!destination || !callerId) {
-    return refuse(incoming, 400);
+  if (!customer || !callerId) {
+    return refuse(call, 400);
   }
   if (OWN_NUMBERS.length > 0 && !OWN_NUMBERS.includes(callerId)) {
-    return refuse(incoming, 403);
+    return refuse(call, 403);
   }
 
-  const outgoing = VoxEngine.callPSTN(destination, callerId);
-  let answered = false;
-  let over = false;
+  const outgoing = VoxEngine.callPSTN(customer, callerId);
 
-  // Ringing and early media go back as they come: the dialer's machine detection listens before
-  // the answer too.
-  outgoing.addEventListener(CallEvents.Ringing, () => incoming.ring());
-  outgoing.addEventListener(CallEvents.AudioStarted, () => {
-    if (!answered && !over) {
-      incoming.startEarlyMedia();
-      VoxEngine.sendMediaBetween(outgoing, incoming);
-    }
+  // easyProcess ends the session when the customer is not reached, without telling cooee why.
+  // This listener is added before it and so gives the code back first.
+  outgoing.addEventListener(CallEvents.Failed, ({ code, reason }) => {
+    Logger.write(`cooee ${name}: not reached, ${code} ${reason || ""}`);
+    call.reject(PASSED_CODES.includes(code) ? code : 480);
   });
 
-  // cooee gets its 200 when the customer has answered, not before: `answer_means = "customer"`.
-  outgoing.addEventListener(CallEvents.Connected, () => {
-    answered = true;
-    incoming.answer();
-    VoxEngine.sendMediaBetween(incoming, outgoing);
-  });
+  // Ringing and early media go back as they come (the dialer's machine detection listens before
+  // the answer too), the answer when the customer has answered and not before
+  // (`answer_means = "customer"`), a hang-up of either side to the other; then the session ends,
+  // so that nothing runs on at our cost.
+  VoxEngine.easyProcess(call, outgoing);
 
-  // Not reached: the code goes through, for cooee tells busy, no answer and a bad number apart.
-  outgoing.addEventListener(CallEvents.Failed, (event) => {
-    over = true;
-    const code = PASSED_CODES.includes(event.code) ? event.code : 480;
-    Logger.write(`cooee ${callId}: failed with ${event.code} ${event.reason || ""}`);
-    refuse(incoming, code);
-  });
-
-  outgoing.addEventListener(CallEvents.Disconnected, () => {
-    over = true;
-    incoming.hangup();
-  });
-
-  // The dialer gave up, before the answer or after it.
-  incoming.addEventListener(CallEvents.Failed, () => {
-    over = true;
-    outgoing.hangup();
-  });
-  incoming.addEventListener(CallEvents.Disconnected, () => {
-    over = true;
-    outgoing.hangup();
-  });
-
-  // DTMF of either side (RFC 4733) for menus on the far end.
-  incoming.handleTones(true);
-  incoming.addEventListener(CallEvents.ToneReceived, (event) => outgoing.sendTone(event.tone));
-
-  // One session carries one call: end it with its legs, so that nothing runs on at our cost.
-  const end = () => {
-    if (incoming.state() === "DISCONNECTED" && outgoing.state() === "DISCONNECTED") {
-      VoxEngine.terminate();
-    }
-  };
-  [incoming, outgoing].forEach((call) => {
-    call.addEventListener(CallEvents.Disconnected, end);
-    call.addEventListener(CallEvents.Failed, () => VoxEngine.terminate());
-  });
+  // Digits for menus on the far end.
+  call.handleTones(true);
+  call.addEventListener(CallEvents.ToneReceived, ({ tone }) => outgoing.sendTone(tone));
 });
 
 function refuse(call, code) {
@@ -106,7 +64,7 @@ function digitsOf(text) {
   return String(text || "").replace(/\D/g, "");
 }
 
-// Logs are kept by the platform: the customer's number only as far as a trouble ticket needs it.
-function mask(digits) {
+// The platform keeps logs: a customer's number only as far as a trouble ticket needs it.
+function masked(digits) {
   return digits.replace(/\d{4}$/, "XXXX");
 }

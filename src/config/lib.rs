@@ -12,6 +12,8 @@ use secrecy::SecretString;
 
 pub mod check;
 pub mod finding;
+#[cfg(test)]
+mod golden;
 pub mod later;
 pub mod maps;
 pub mod node;
@@ -20,6 +22,8 @@ pub mod profiles;
 pub mod routes;
 pub mod secrets;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod trunks;
 
 use crate::finding::{Finding, Findings};

@@ -28,7 +28,7 @@ impl Plan {
         let write = &trunk.profile.write;
         let own_host = || self.node.host.clone();
         let from_user = pen.user(&write.from_user).unwrap_or_else(|| "anonymous".to_owned());
-        let contact_user = pen.user(&write.contact_user).unwrap_or_else(|| from_user.clone());
+        let contact_user = pen.user(&write.contact_user).unwrap_or_else(|| pen.own_user());
         let mut slots = Slots {
             request_uri: pen.uri(&write.request_uri).unwrap_or_else(|| pen.fallback_uri()),
             to: pen.uri(&write.to).unwrap_or_else(|| pen.fallback_uri()),
@@ -127,6 +127,14 @@ impl Pen<'_> {
         match self.trunk.profile.behaviour.display_name_max {
             0 => name,
             max => name.chars().take(max).collect(),
+        }
+    }
+
+    /// Who we are to a peer whose profile does not say: our number, never the customer's.
+    fn own_user(&self) -> String {
+        match self.decision.did.as_str() {
+            "" => "cooee".to_owned(),
+            did => number::write(did, self.trunk.profile.format, self.trunk.profile.context),
         }
     }
 

@@ -7,19 +7,15 @@ use cooee_model::account::Role;
 use cooee_model::fact::Refusal;
 use cooee_model::moment::Moment;
 
-use crate::message::address::{Address, Uri};
-use crate::message::name::Name;
-use crate::message::text::lossy;
 use crate::message::view::Message;
 use crate::profile::caller_id::{Asked, NoNumber, Shown};
-use crate::profile::decision::{Crossing, Decision, Identity, Original, Refused, Step, Target};
-use crate::profile::filter::{Field, Subject};
-use crate::profile::header::{is_identity, long_form, may_cross};
+use crate::profile::crossing::{crossing, original, shown_by};
+use crate::profile::decision::{Decision, Identity, Refused, Step, Target};
 use crate::profile::limits;
-use crate::profile::number::{self, Numbers, Reading, states_of};
-use crate::profile::plan::{Agent, Assert, Autodialer, HopTo, Plan, Route, Trunk};
+use crate::profile::number::{Reading, states_of};
+use crate::profile::offered::{Judged, Offered, Trail, identity};
+use crate::profile::plan::{Assert, HopTo, Plan, Route};
 use crate::profile::policy::telemarketing_closed;
-use crate::profile::source::{Source, first, flat};
 use crate::profile::template::{Template, Variable, Who};
 
 impl Plan {
@@ -51,7 +47,7 @@ impl Plan {
         let targets = self.targets(&call, route, &mut trail)?;
         let asked = Asked {
             customer: customer.digits(),
-            campaign: call.row.map(|row| row.did.as_str()).filter(|did| !did.is_empty()),
+            campaign: call.campaign_number(route),
             requested: call.requested.as_deref(),
             at,
         };
@@ -293,312 +289,12 @@ impl Plan {
     }
 }
 
-/// A call as it is offered: what the profile of its trunk reads in the INVITE.
-struct Offered<'a> {
-    plan: &'a Plan,
-    trunk: &'a Trunk,
-    request: &'a Message,
-    at: Moment,
-    /// The user part of the Request-URI (or of To), as text.
-    dialled: String,
-    called: Reading,
-    customer: Reading,
-    customer_text: String,
-    requested: Option<String>,
-    autodialer: Option<String>,
-    row: Option<&'a Autodialer>,
-    agent: Option<&'a Agent>,
-    external_id: Option<String>,
-    private: bool,
-}
-
-impl<'a> Offered<'a> {
-    fn read(
-        plan: &'a Plan,
-        trunk: &'a Trunk,
-        request: &'a Message,
-        at: Moment,
-        trail: &mut Trail<'_>,
-    ) -> Self {
-        let reading = &trunk.profile.read;
-        let mut fact = |name: &str, sources: &[Source]| {
-            let found = first(sources, request);
-            trail.push(|| Step {
-                rule: format!("read {name}"),
-                saw: match &found {
-                    Some((source, _)) => source.text().to_owned(),
-                    None => sources.iter().map(Source::text).collect::<Vec<_>>().join(", "),
-                },
-                chose: found.as_ref().map(|(_, value)| value.clone()).unwrap_or_default(),
-                why: if found.is_some() { "first that is present" } else { "none is present" }
-                    .to_owned(),
-            });
-            found.map(|(_, value)| value)
-        };
-        let customer_text = fact("customer", &reading.customer).unwrap_or_default();
-        let requested = fact("requested_cli", &reading.requested_cli);
-        let autodialer = fact("autodialer", &reading.autodialer);
-        let external_id = fact("external_id", &reading.external_id);
-        let line = fact("line", &reading.line);
-        let autodialer = autodialer.or_else(|| line.clone());
-        let row = plan.row_of(autodialer.as_deref());
-        let agent = line.and_then(|l| plan.agents.iter().find(|a| a.unitalk_line == l));
-        let numbers = trunk.numbers(plan);
-        let dialled = dialled(request);
-        let called = number::read(&dialled, &numbers);
-        let customer = number::read(&customer_text, &numbers);
-        let requested = requested.and_then(|text| match number::read(&text, &numbers) {
-            Reading::Number(digits) => Some(digits),
-            _ => None,
-        });
-        for (rule, saw, got) in
-            [("normalise to", &dialled, &called), ("normalise customer", &customer_text, &customer)]
-        {
-            trail.push(|| Step {
-                rule: rule.to_owned(),
-                saw: saw.clone(),
-                chose: identity(got, saw).to_string(),
-                why: kind(got).to_owned(),
-            });
-        }
-        let private = request
-            .list(Name::Privacy)
-            .flat_map(|v| v.split(|&b| b == b';'))
-            .map(|v| lossy(v).trim().to_ascii_lowercase())
-            .any(|v| matches!(v.as_str(), "id" | "user" | "header" | "session"));
-        Self {
-            plan,
-            trunk,
-            request,
-            at,
-            dialled,
-            called,
-            customer,
-            customer_text,
-            requested,
-            autodialer,
-            row,
-            agent,
-            external_id,
-            private,
-        }
-    }
-}
-
-impl Plan {
-    /// The row of the autodialer map for this id; the row `*` where there is none.
-    pub fn row_of(&self, autodialer: Option<&str>) -> Option<&Autodialer> {
-        let row = |id: &str| self.autodialers.iter().find(|row| row.id == id);
-        autodialer.and_then(row).or_else(|| row("*"))
-    }
-}
-
-impl Trunk {
-    /// How its numbers are read.
-    pub fn numbers(&self, plan: &Plan) -> Numbers {
-        let area = self.vars.get("area").unwrap_or(&plan.policy.numbers.area);
-        Numbers { context: self.profile.context, area: area.clone() }
-    }
-}
-
-/// A call in the light of one route: the customer of a customer-leg is who is dialled.
-struct Judged<'a> {
-    call: &'a Offered<'a>,
-    route: &'a Route,
-}
-
-impl Judged<'_> {
-    fn customer(&self) -> &Reading {
-        match self.route.role {
-            Role::AgentLeg => &self.call.customer,
-            Role::CustomerLeg => &self.call.called,
-        }
-    }
-}
-
-impl Subject for Judged<'_> {
-    fn value(&self, field: &Field) -> Option<String> {
-        let call = self.call;
-        let value = match field {
-            // An extension such as 112 is a label here and is compared as it was dialled.
-            Field::To => match &call.called {
-                Reading::Number(digits) => digits.clone(),
-                _ => call.dialled.clone(),
-            },
-            Field::From => {
-                let from = call.request.address(Name::From)?;
-                let user = flat(&Uri::read(from.uri)?.user_text());
-                match number::read(&user, &call.trunk.numbers(call.plan)) {
-                    Reading::Number(digits) => digits,
-                    _ => user,
-                }
-            }
-            Field::Customer => identity(self.customer(), &call.customer_text).text().to_owned(),
-            Field::Did => call.row?.did.clone(),
-            Field::Autodialer => call.autodialer.clone()?,
-            Field::Campaign => call.row?.initiative.clone(),
-            Field::Trunk => call.trunk.name.clone(),
-            Field::Role => self.route.role.name().to_owned(),
-            Field::Direction => match self.route.role {
-                Role::AgentLeg => "in".to_owned(),
-                Role::CustomerLeg => "out".to_owned(),
-            },
-            Field::Weekday => {
-                let day = call.plan.policy.zone.local(call.at.wall).weekday;
-                let names = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-                names.get(usize::from(day)).copied().unwrap_or_default().to_owned()
-            }
-            Field::Hour => (call.plan.policy.zone.local(call.at.wall).minute / 60).to_string(),
-            Field::State => match self.customer() {
-                Reading::Number(digits) => states_of(digits)?.join("/"),
-                _ => return None,
-            },
-            Field::Header(name) => flat(&lossy(call.request.value_of(name)?)),
-        };
-        (!value.is_empty()).then_some(value)
-    }
-
-    fn is_blacklisted(&self, digits: &str) -> bool {
-        let policy = &self.call.plan.policy;
-        policy.blacklist.reason(digits, policy.zone.local(self.call.at.wall).date).is_some()
-    }
-}
-
-/// Where steps go, if anywhere: without a trail nothing is formatted.
-struct Trail<'t>(Option<&'t mut Vec<Step>>);
-
-impl Trail<'_> {
-    fn push(&mut self, step: impl FnOnce() -> Step) {
-        if let Some(steps) = &mut self.0 {
-            steps.push(step());
-        }
-    }
-}
-
 fn refused(code: u16, why: Refusal, reason: &str) -> Refused {
     Refused { code, why, reason: reason.to_owned() }
 }
 
 fn emergency(digits: &str) -> Refused {
     refused(403, Refusal::Policy, &format!("{digits} is an emergency number"))
-}
-
-/// A reading as an identity; digits that are no number stay as they were written.
-fn identity(reading: &Reading, written: &str) -> Identity {
-    match reading {
-        Reading::Number(digits) => Identity::Number(digits.clone()),
-        Reading::Label(label) => Identity::Label(label.clone()),
-        Reading::Emergency(digits) => Identity::Label(digits.clone()),
-        Reading::Unparsable(_) => Identity::Label(written.to_owned()),
-        Reading::Withheld => Identity::Withheld,
-    }
-}
-
-fn kind(reading: &Reading) -> &'static str {
-    match reading {
-        Reading::Number(digits) if number::is_national_only(digits) => {
-            "a number that can be called only in Australia"
-        }
-        Reading::Number(_) => "a number",
-        Reading::Label(_) => "not a number",
-        Reading::Emergency(_) => "an emergency number",
-        Reading::Unparsable(why) => why,
-        Reading::Withheld => "not told",
-    }
-}
-
-/// The user that was dialled: of the Request-URI, else of To.
-fn dialled(request: &Message) -> String {
-    let ruri = Uri::read(request.request_uri()).map(|u| u.user_text()).unwrap_or_default();
-    let user = if ruri.is_empty() {
-        let to = request.address(Name::To).and_then(|a| Uri::read(a.uri));
-        to.map(|u| u.user_text()).unwrap_or_default()
-    } else {
-        ruri
-    };
-    // Parameters inside the user part are no part of the number.
-    flat(user.split(';').next().unwrap_or_default())
-}
-
-fn original(request: &Message) -> Original {
-    let address = |name| request.address(name);
-    let user = |a: Option<Address<'_>>| {
-        a.and_then(|a| Uri::read(a.uri)).map(|u| flat(&lossy(u.user))).unwrap_or_default()
-    };
-    let display = |a: Option<Address<'_>>| a.map(|a| flat(&a.display_text())).unwrap_or_default();
-    let from = address(Name::From);
-    let host = from.and_then(|a| Uri::read(a.uri)).map(|u| flat(&lossy(u.host)));
-    Original {
-        from_user: user(from),
-        from_display: display(from),
-        from_host: host.unwrap_or_default(),
-        to_user: user(address(Name::To)),
-        to_display: display(address(Name::To)),
-        ruri_user: Uri::read(request.request_uri())
-            .map(|u| flat(&lossy(u.user)))
-            .unwrap_or_default(),
-    }
-}
-
-/// Ends of the numbers by which A names the caller, apart from those that B gets anyway.
-fn shown_by(request: &Message, customer: &str, did: &str) -> Vec<String> {
-    let names = [Name::From, Name::AssertedIdentity, Name::PreferredIdentity, Name::RemotePartyId];
-    let mut ends: Vec<String> = Vec::new();
-    for address in names.into_iter().flat_map(|n| request.list(n)).filter_map(Address::read) {
-        let user = Uri::read(address.uri).map(|u| u.user_text()).unwrap_or_default();
-        for text in [user, address.display_text()] {
-            let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-            let end = digits.get(digits.len().saturating_sub(8)..).unwrap_or_default().to_owned();
-            let known = customer.ends_with(&end) || did.ends_with(&end);
-            if end.len() >= 5 && !known && !ends.contains(&end) {
-                ends.push(end);
-            }
-        }
-    }
-    ends
-}
-
-/// Headers of A that cross: what the profile passes and does not strip, nothing that names the
-/// caller on a customer-leg.
-fn crossing(
-    trunk: &Trunk,
-    request: &Message,
-    decision: &Decision,
-    trail: &mut Trail<'_>,
-) -> Vec<Crossing> {
-    let habits = &trunk.profile.behaviour;
-    let mut crossing: Vec<Crossing> = Vec::new();
-    for (name, written, value) in request.headers() {
-        if !habits.pass.hold(name, written) || !may_cross(name, written) {
-            continue;
-        }
-        let why = if habits.strip.hold(name, written) {
-            "stripped by the profile"
-        } else if decision.role == Role::CustomerLeg
-            && (is_identity(name, written) || decision.hides(value))
-        {
-            "names the caller"
-        } else if decision.private && is_identity(name, written) {
-            "the caller withholds its number"
-        } else if crossing.len() >= limits::CROSSING_HEADERS || value.len() > limits::CROSSING_BYTES
-        {
-            "over the limit"
-        } else {
-            "passed by the profile"
-        };
-        let passes = why == "passed by the profile";
-        trail.push(|| Step {
-            rule: "header".to_owned(),
-            saw: long_form(name, written),
-            chose: if passes { "crosses" } else { "stays" }.to_owned(),
-            why: why.to_owned(),
-        });
-        if passes {
-            let name = if name == Name::Other { lossy(written) } else { name.text().to_owned() };
-            crossing.push(Crossing { name, value: value.to_vec() });
-        }
-    }
-    crossing
 }
 
 #[cfg(test)]

@@ -9,12 +9,14 @@
 
 pub mod caller_id;
 pub mod compose;
+mod crossing;
 pub mod decide;
 pub mod decision;
 pub mod filter;
 pub mod header;
 pub mod limits;
 pub mod number;
+mod offered;
 pub mod plan;
 pub mod policy;
 pub mod rules;

@@ -144,7 +144,7 @@ pub struct Writing {
     pub from_display: Template,
     /// The host part of From; empty: our own host.
     pub from_host: Template,
-    /// The user part of Contact; empty: as in From.
+    /// The user part of Contact; empty: our own number.
     pub contact_user: Template,
     /// P-Asserted-Identity.
     pub pai: Template,

@@ -1,0 +1,250 @@
+//! Tests of the configuration: the whole example, ten lines, and every finding at its place.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+
+use crate::finding::Findings;
+use crate::secrets::Surroundings;
+use crate::{Latch, Loaded, load, load_str};
+
+const EXAMPLE: &str = include_str!("example/cooee.toml");
+
+/// The folder of the example, with its secrets in `dir`.
+fn example(dir: &Path, text: &str) -> Result<Loaded, Findings> {
+    let text = text.replace("/etc/cooee", &dir.display().to_string());
+    for line in ["vox-sales-au.pw", "vox-overflow.pw"] {
+        std::fs::write(dir.join(line), format!("secret of {line}\n")).unwrap();
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("example");
+    let around =
+        Surroundings::new(&here, |name| (name == "COOEE_TOKEN").then(|| "a token".to_owned()));
+    load_str(&text, "cooee.toml", &around)
+}
+
+/// Ten lines that a node runs on.
+const SHORT: &str = r#"
+[[trunk]]
+name = "unitalk"
+profile = "unitalk"
+allow = ["203.0.113.10"]
+[[trunk]]
+name = "vox"
+profile = "voximplant"
+vars = { account_domain = "ip.b24-1.bitrixphone.com", login = "sip7" }
+secret = "s"
+peers = ["ip.b24-1.bitrixphone.com"]
+[[did]]
+number = "+61255501234"
+[[route]]
+from = "unitalk"
+chain = ["trunk:vox"]
+"#;
+
+fn short(text: &str) -> Result<Loaded, Findings> {
+    let nowhere = Surroundings::new(Path::new("/nonexistent"), |_| None);
+    load_str(text, "cooee.toml", &nowhere)
+}
+
+/// The findings about `SHORT` after a change, one a line.
+fn said(from: &str, to: &str) -> String {
+    assert!(SHORT.contains(from), "{from}");
+    match short(&SHORT.replacen(from, to, 1)) {
+        Ok(loaded) => Findings(loaded.notes).to_string(),
+        Err(findings) => findings.to_string(),
+    }
+}
+
+/// As `said`, with more text at the end.
+fn said_with(more: &str) -> String {
+    match short(&format!("{SHORT}{more}")) {
+        Ok(loaded) => Findings(loaded.notes).to_string(),
+        Err(findings) => findings.to_string(),
+    }
+}
+
+#[test]
+fn the_whole_example_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let loaded = example(dir.path(), EXAMPLE).unwrap_or_else(|findings| panic!("{findings}"));
+    let plan = &loaded.plan;
+    assert_eq!(plan.trunks.len(), 4);
+    assert_eq!(plan.routes.len(), 2);
+    assert_eq!((plan.autodialers.len(), plan.agents.len(), plan.dids.len()), (3, 2, 3));
+    assert_eq!((plan.settings.t1_ms, plan.settings.media_timeout_s), (500, 60));
+    assert_eq!(plan.policy.blacklist.len(), 2);
+    assert_eq!(plan.policy.work_time.as_ref().unwrap().zone.name(), "Australia/Sydney");
+    let secret = plan.trunk("vox-sales-au").unwrap().secret.as_ref().unwrap();
+    assert_eq!(secret.expose_secret(), "secret of vox-sales-au.pw");
+    assert_eq!(plan.trunk("vox-sales-au").unwrap().login.as_deref(), Some("sip12"));
+    assert_eq!(loaded.media.ports, (10_000, 20_000));
+    assert_eq!(loaded.admin.token.as_ref().unwrap().expose_secret(), "a token");
+    // What is accepted and without effect is said to be so.
+    let notes = Findings(loaded.notes.clone()).to_string();
+    for name in ["portal", "unitalk", "dispositions", "wrapup", "alert", "recording"] {
+        assert!(notes.contains(&format!("{name}: not used yet")), "{name}\n{notes}");
+    }
+    assert!(notes.contains("`responsible` is passed over"), "{notes}");
+    assert!(loaded.notes.iter().all(crate::finding::Finding::is_note));
+    assert!(!format!("{loaded:?}").contains("secret of"), "secrets are never printed");
+}
+
+#[test]
+fn a_file_is_loaded_from_its_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cooee.toml");
+    std::fs::write(&path, SHORT).unwrap();
+    assert_eq!(load(&path).unwrap().plan.trunks.len(), 2);
+    let own = dir.path().join("sip-profiles");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("unitalk.toml"), "schema = 2\nname = \"other\"\nkind = 1\n").unwrap();
+    let findings = load(&path).unwrap_err().to_string();
+    for part in ["unitalk.toml:1:10: error: schema", "names itself `other`", ":3:8: error: kind"] {
+        assert!(findings.contains(part), "{part}\n{findings}");
+    }
+    let missing = load(&dir.path().join("none.toml")).unwrap_err().to_string();
+    assert!(missing.contains("none.toml: error: cannot be read"), "{missing}");
+}
+
+#[test]
+fn ten_lines_are_enough() {
+    let loaded = short(SHORT).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(loaded.plan.caller_id.default, "61255501234");
+    assert_eq!(loaded.sip.binds, ["0.0.0.0:5060".parse().unwrap()]);
+    assert_eq!(loaded.admin.bind, "127.0.0.1:8060".parse().unwrap());
+    assert_eq!(loaded.media.latch, Latch::Strict);
+    assert_eq!(loaded.plan.node.host, "", "found out at the start");
+    assert_eq!(loaded.plan.routes[0].chain[0].timeout_s, 60);
+    let near = "203.0.113.10".parse().unwrap();
+    assert_eq!(loaded.plan.trunk_of(near), Some(0));
+    assert_eq!(loaded.plan.trunk_of("203.0.113.11".parse().unwrap()), None);
+    assert_eq!(loaded.plan.trunk_of("::ffff:203.0.113.10".parse().unwrap()), Some(0));
+}
+
+#[test]
+fn a_finding_names_file_line_column_key_and_what_was_meant() {
+    let found = said("peers =", "peesr =");
+    let place = "cooee.toml:11:1: error: trunk[1].peesr: unknown key; did you mean `peers`?";
+    assert!(found.contains(place), "{found}");
+    let all = said("name = \"vox\"", "name = 5\nlimits = { cps = 0 }");
+    assert!(all.contains("cooee.toml:7:8: error: trunk[1].name: must be a text"), "{all}");
+    assert!(all.contains("trunk[1].limits.cps: must be a whole number from 1"), "{all}");
+    assert!(all.contains("there is no trunk `vox`"), "{all}");
+    let broken = said("allow = [", "allow = ");
+    assert!(broken.starts_with("cooee.toml:5:"), "{broken}");
+}
+
+#[test]
+fn each_mistake_of_a_single_key() {
+    for (from, to, wanted) in [
+        ("\"203.0.113.10\"", "\"203.0.113.10/28\"", "bits beyond its mask; is 203.0.113.0/28"),
+        ("\"203.0.113.10\"", "\"host.example\"", "is no network"),
+        ("\"unitalk\"\nallow", "\"unitalkk\"\nallow", "did you mean `unitalk`"),
+        ("login = \"sip7\"", "logn = \"sip7\"", "`vars.login` is missing: slot `from_user`"),
+        ("secret = \"s\"", "secret = \"${env:NO_SUCH}\"", "variable NO_SUCH is not set"),
+        ("secret = \"s\"", "secret = \"${file:/no/such}\"", "/no/such cannot be read"),
+        ("secret = \"s\"", "style = \"b24-contct\"", "did you mean `b24-contact`?"),
+        ("secret = \"s\"", "", "note: trunk[1]: has no `secret`"),
+        ("[\"ip.b24-1.bitrixphone.com\"]", "[\"tls:h:1\"]", "TLS is not built yet"),
+        ("[\"ip.b24-1.bitrixphone.com\"]", "[\"udp:h:0\"]", "is no peer"),
+        ("+61255501234", "+611300975707", "never presented"),
+        ("+61255501234", "0255501234", "did[0].number"),
+        ("+61255501234\"", "+61255501234\"\nowned = false", "`default` is missing"),
+        ("from = \"unitalk\"", "from = \"vox\"", "is for outbound calls"),
+        ("trunk:vox", "trunk:unitalk", "is for inbound calls"),
+        ("[\"trunk:vox\"]", "[]", "leads to no target"),
+        ("[\"trunk:vox\"]", "[\"queue:map\"]", "maps/autodialers.csv is missing"),
+        ("[\"trunk:vox\"]", "[\"voicemail\"]", "leads to no target"),
+        ("from = \"unitalk\"", "role = \"customer-leg\"", "no gateway to the telephone network"),
+        ("from =", "when = { field = \"too\", value = \"1\" }\nfrom =", "did you mean `to`?"),
+        ("from =", "when = { field = \"crm.stage\", value = \"1\" }\nfrom =", "needs the CRM"),
+        (
+            "from =",
+            "when = { field = \"to\", op = \"regex\", value = \"(\" }\nfrom =",
+            "bad regular",
+        ),
+        ("from =", "when = { not = { field = \"to\" } }\nfrom =", "`value` is missing"),
+    ] {
+        let found = said(from, to);
+        assert!(found.contains(wanted), "{to}: wanted {wanted}\n{found}");
+    }
+}
+
+#[test]
+fn each_mistake_of_several_keys() {
+    for (more, wanted) in [
+        (
+            "[[trunk]]\nname=\"vox\"\nprofile=\"unitalk\"\nallow=[\"10.0.0.1\"]",
+            "second trunk `vox`",
+        ),
+        ("[[trunk]]\nname=\"u2\"\nprofile=\"unitalk\"\nallow=[\"203.0.113.0/24\"]", "overlaps"),
+        ("[[route]]\nname=\"late\"\nfrom=\"unitalk\"\nchain=[\"trunk:vox\"]", "is never reached"),
+        ("[[did]]\nnumber=\"+61255501234\"", "there twice"),
+        ("[[did]]\nnumber=\"+61370101234\"", "caller_id: `default` is missing"),
+        ("[caller_id]\ndefault=\"+61370101234\"", "+61370101234 is no [[did]]"),
+        ("[media]\nports=\"10001-10100\"", "odd port 10001"),
+        ("[media]\nports=\"10000-10002\"", "no room for one call"),
+        ("[media]\nports=\"10000-10099\"", "note: media.ports: 10000-10099 has room for 25 calls"),
+        ("[media]\nports=\"5000-6000\"", "takes the port of udp:0.0.0.0:5060"),
+        ("[media]\nports=\"8000-9000\"", "holds the port of admin.bind"),
+        ("[sip]\nbind=[\"udp:0.0.0.0:5060\",\"udp:127.0.0.1:5060\"]", "are the same socket"),
+        ("[sip]\nbind=[\"tls:0.0.0.0:5061\"]", "TLS is not built yet"),
+        ("[sip]\nadvertise=\"0.0.0.0\"", "neither `auto` nor an address"),
+        ("[admin]\nbind=\"0.0.0.0:8060\"", "open to the network without a token"),
+        ("[admin]\nauth=\"token\"", "needs a `token`"),
+        ("[admin]\nauth=\"mtls\"", "is not built yet"),
+        ("[node]\ntimezone=\"Australia/Sidney\"", "did you mean `Australia/Sydney`?"),
+        ("[policy]\nblacklist=\"maps/none.csv\"", "cannot be read"),
+        ("[retry]\nfollow_302=true", "not built yet"),
+        ("[retry]\nnext_target_on=[503]\ngive_up_on=[\"503\"]", "503 is in `next_target_on` too"),
+        ("[wrapupp]\nmax_s=1", "wrapupp: unknown key; did you mean `wrapup`?"),
+    ] {
+        let found = said_with(more);
+        assert!(found.contains(wanted), "{more}: wanted {wanted}\n{found}");
+    }
+}
+
+#[test]
+fn maps_are_checked_row_by_row() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("maps")).unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join("maps").join(name), text).unwrap();
+    };
+    write(
+        "autodialers.csv",
+        "autodialer_id,trunk,didd,did\n7,vox,,+61370101234\n8,voxx,,\n7,vox,,\n9,vox,,x\n",
+    );
+    write("agents.csv", "extension,bitrix24_user_id\n101,abc\n");
+    write("blacklist.csv", "number,until\n+6149157,2026-02-30\nabc,\n+6119*,\n");
+    let around = Surroundings::new(dir.path(), |_| None);
+    let text = format!("{SHORT}[policy]\nblacklist = \"maps/blacklist.csv\"\n");
+    let found = load_str(&text, "cooee.toml", &around).unwrap_err().to_string();
+    for wanted in [
+        "autodialers.csv:1:1: error: unknown column `didd`; did you mean `did`?",
+        "autodialers.csv:4:1: error: autodialer `7` is there twice",
+        "autodialers.csv:5:1: error: did: `x` is no E.164 number",
+        "autodialers.csv row `7`: +61370101234 is no [[did]]",
+        "row `8`: there is no trunk `voxx`; did you mean `vox`?",
+        "agents.csv:2:1: error: bitrix24_user_id: `abc` is no number",
+        "blacklist.csv:2:1: error: until: `2026-02-30` is no date",
+        "blacklist.csv:3:1: error: number: `abc`",
+    ] {
+        assert!(found.contains(wanted), "wanted {wanted}\n{found}");
+    }
+}
+
+#[test]
+fn lines_of_a_registering_trunk() {
+    let trunk = |lines: &str| {
+        said_with(&format!(
+            "[[trunk]]\nname=\"lines\"\nprofile=\"unitalk-lines\"\npeers=[\"sip.unitalk.example\"]\n\
+             allow=[\"198.51.100.1\"]\nlines={lines:?}\n"
+        ))
+    };
+    assert!(!trunk("2000:a\n# none\n2001:b").contains("error"), "{}", trunk("2000:a"));
+    assert!(trunk("2000:a\n2000:b").contains("line `2000` is there twice"));
+    let broken = trunk("2000 hidden");
+    assert!(broken.contains("line 1 is not `user:secret`"), "{broken}");
+    assert!(!broken.contains("hidden"), "a password is never shown");
+}
