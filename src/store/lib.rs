@@ -1,1 +1,14 @@
-//! placeholder
+//! The database: one SQLite file with the CDRs, fed from the journal.
+//!
+//! [`store::Store`] is the file, [`feed::Feed`] the thread that alone writes to it, [`query`] what
+//! others ask of it. It is never on a call's path: while it is away the journal is the spool.
+
+pub mod error;
+pub mod feed;
+pub mod limits;
+pub mod query;
+mod row;
+pub mod store;
+
+#[cfg(test)]
+mod trial;

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Ground, SOON, call, fact, facts, put, state};
+use super::{Ground, SOON, call, fact, facts, put, state, until};
 use crate::format::Record;
 use crate::journal::{Commit, Journal, Settings};
 use crate::reader::Reader;
@@ -44,9 +44,7 @@ fn a_stalled_disk_fills_the_head_then_loses_counts_and_recovers() {
 
     fault::set(&journal.shared, fault::NONE);
     assert!(journal.flush(SOON));
-    while journal.counters().head_used_bytes > 0 {
-        std::thread::yield_now();
-    }
+    until("the head empties", || journal.counters().head_used_bytes == 0);
     let after = put(&mut journal, kept + 10);
     assert!(journal.checkpoint_due(), "snapshots may have been among the lost");
     assert!(journal.flush(SOON));
@@ -93,9 +91,7 @@ fn a_full_disk_is_tried_again_and_nothing_is_lost_meanwhile() {
         for seq in 1..100 {
             put(&mut journal, seq);
         }
-        while journal.counters().disk_errors < 2 {
-            std::thread::yield_now();
-        }
+        until("the disk refuses", || journal.counters().disk_errors >= 2);
         assert!(!journal.flush(Duration::ZERO));
         fault::set(&journal.shared, fault::NONE);
         assert!(journal.flush(SOON));
@@ -117,9 +113,7 @@ fn a_directory_that_goes_away_and_comes_back_costs_nothing() {
     for seq in 1..400 {
         put(&mut journal, seq);
     }
-    while journal.counters().disk_errors == 0 {
-        std::thread::yield_now();
-    }
+    until("the disk refuses", || journal.counters().disk_errors > 0);
     fs::rename(&away, &disk_dir).unwrap();
     assert!(journal.flush(SOON));
     let mut reader = Reader::open(&disk_dir, FactId(0)).unwrap();

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
-use super::{Ground, SOON, call, fact, put, state};
+use super::{Ground, SOON, call, fact, put, state, until};
 use crate::journal::{Commit, Journal, Settings};
 use cooee_model::ids::CallId;
 
@@ -92,9 +92,7 @@ fn a_killed_writer_loses_nothing_that_was_committed() {
             recovery.live.iter().map(|(id, _)| *id).filter(|id| *id != call(1)).collect();
         assert!(others.len() <= 1, "only the batch that was cut may be half there: {others:?}");
         // The child had outrun its disk: let the head empty before there is more to come.
-        while journal.counters().head_used_bytes > 0 {
-            std::thread::yield_now();
-        }
+        until("the head empties", || journal.counters().head_used_bytes == 0);
         for call in others {
             journal.gone(call);
         }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Ground, SOON, call, fact, facts, put, state};
+use super::{Ground, SOON, call, fact, facts, put, state, until};
 use crate::error::JournalError;
 use crate::format::Record;
 use crate::journal::{Commit, Journal, Settings};
@@ -75,9 +75,7 @@ fn the_ring_wraps_and_segments_roll() {
     for seq in 0..rounds {
         state(&mut journal, 1, &[seq.to_le_bytes()[0]; 90]);
         journal.fact(&fact(seq));
-        while journal.counters().head_used_bytes > 40_000 {
-            std::thread::yield_now();
-        }
+        until("the head empties", || journal.counters().head_used_bytes <= 40_000);
         assert_eq!(journal.commit(), Commit::Done);
     }
     assert!(journal.flush(SOON));

@@ -98,3 +98,12 @@ fn put(journal: &mut Journal, seq: u32) -> FactId {
 fn state(journal: &mut Journal, n: u128, bytes: &[u8]) {
     journal.snapshot(call(n), |out| out.extend_from_slice(bytes));
 }
+
+/// Waits until something that another thread does has come about.
+fn until(what: &str, came_about: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !came_about() {
+        assert!(begun.elapsed() < SOON, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,22 @@
+//! Every limit of the store, and what happens when it is reached.
+
+use std::time::Duration;
+
+/// Facts that go into one transaction. More wait for the next one.
+pub const GROUP_FACTS: usize = 512;
+
+/// Records without anything for the database after which its position is stored all the same, so
+/// that the journal can delete segments.
+pub const IDLE_RECORDS: u64 = 8192;
+
+/// How long the feed rests when there is nothing to read: doubled from the first to the second.
+pub const REST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+
+/// How long the feed waits after an error: doubled from the first to the second.
+pub const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// How long a statement waits for a lock before it is an error (which the feed retries).
+pub const LOCK_WAIT: Duration = Duration::from_millis(500);
+
+/// Rows of one page. A larger wish is lowered to it.
+pub const PAGE_ROWS: u32 = 1000;

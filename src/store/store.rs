@@ -1,0 +1,175 @@
+//! The database file: opened, brought to the schema of this build, written group by group.
+
+use std::path::Path;
+
+use cooee_model::account::Account;
+use cooee_model::fact::{Fact, What};
+use cooee_model::ids::{FactId, Side};
+use cooee_records::cdr::{Cdr, Leg, Media};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use crate::error::StoreError;
+use crate::limits::LOCK_WAIT;
+use crate::row::Row;
+
+/// What brings a database from one schema version to the next; the first makes version 1.
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+
+/// An open database.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) db: Connection,
+}
+
+/// What an earlier call leaves for the choice of the number that is presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// The customer, E.164.
+    pub customer: String,
+    /// The owned number that the customer last saw, E.164.
+    pub did: String,
+    /// Until when it is the one to present, microseconds since the epoch.
+    pub until_us: i64,
+}
+
+impl Store {
+    /// Opens the database for writing; makes it if there is none, and brings an older one up to
+    /// date.
+    ///
+    /// Commits are synced: the journal deletes what the database has said to have.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`], [`StoreError::Sqlite`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut db = Connection::open(path)?;
+        db.busy_timeout(LOCK_WAIT)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        migrate(&mut db, path)?;
+        Ok(Self { db })
+    }
+
+    /// Opens the database to ask only; any number of these live beside the one that writes.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`], [`StoreError::Sqlite`] (also where there is no file).
+    pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(LOCK_WAIT)?;
+        known_version(&db, path)?;
+        Ok(Self { db })
+    }
+
+    /// The last record of the journal that is in the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn position(&self) -> Result<FactId, StoreError> {
+        let position: i64 = self.db.query_row("SELECT position FROM feed", [], |r| r.get(0))?;
+        Ok(FactId(u64::try_from(position).unwrap_or(0)))
+    }
+
+    /// Writes what `facts` say and that everything up to `upto` is here, all or nothing. Facts that
+    /// are here already change nothing; the facts of one call may come in any order.
+    ///
+    /// A customer keeps the number that was presented for `sticky_days` from the INVITE on; 0: never.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`]: nothing was written.
+    pub fn apply<'f>(
+        &mut self,
+        facts: impl IntoIterator<Item = &'f Fact>,
+        upto: FactId,
+        sticky_days: u32,
+    ) -> Result<(), StoreError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        write_group(&tx, facts, upto, sticky_days)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The numbers that customers are to see again at `now_us`, microseconds since the epoch.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn sticky(&self, now_us: i64) -> Result<Vec<Sticky>, StoreError> {
+        let sql = "SELECT customer, did, until_us FROM sticky_did WHERE until_us > ?";
+        let mut statement = self.db.prepare_cached(sql)?;
+        let rows = statement.query_map([now_us], |row| {
+            Ok(Sticky { customer: row.get(0)?, did: row.get(1)?, until_us: row.get(2)? })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Writes a group into `tx`; it holds once `tx` is committed.
+pub(crate) fn write_group<'f>(
+    tx: &Transaction<'_>,
+    facts: impl IntoIterator<Item = &'f Fact>,
+    upto: FactId,
+    sticky_days: u32,
+) -> Result<(), StoreError> {
+    for fact in facts {
+        match &fact.what {
+            What::Ended { account } => {
+                let cdr = Cdr::from_account(account);
+                cdr.upsert(tx)?;
+                for leg in Leg::all(account) {
+                    leg.upsert(tx)?;
+                }
+                keep_number(tx, account, cdr.t_invite_us, sticky_days)?;
+            }
+            What::Measured { a, b } => {
+                Media::of(fact.call, Side::A, a).upsert(tx)?;
+                Media::of(fact.call, Side::B, b).upsert(tx)?;
+            }
+            _ => {}
+        }
+    }
+    let position = i64::try_from(upto.0).unwrap_or(i64::MAX);
+    tx.prepare_cached("UPDATE feed SET position = max(position, ?)")?.execute([position])?;
+    Ok(())
+}
+
+fn keep_number(
+    tx: &Transaction<'_>,
+    account: &Account,
+    invite_us: i64,
+    days: u32,
+) -> rusqlite::Result<()> {
+    if days == 0 || account.customer.is_empty() || account.did.is_empty() {
+        return Ok(());
+    }
+    let until_us = invite_us.saturating_add(i64::from(days) * 86_400_000_000);
+    tx.prepare_cached(
+        "INSERT INTO sticky_did (customer, did, until_us) VALUES (?, ?, ?)
+         ON CONFLICT (customer) DO UPDATE SET did = excluded.did, until_us = excluded.until_us
+         WHERE excluded.until_us >= until_us",
+    )?
+    .execute(params![account.customer, account.did, until_us])?;
+    tx.prepare_cached("DELETE FROM sticky_did WHERE until_us <= ?")?.execute([invite_us])?;
+    Ok(())
+}
+
+fn migrate(db: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = known_version(&tx, path)?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version as usize) {
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "user_version", step as u32 + 1)?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+fn known_version(db: &Connection, path: &Path) -> Result<u32, StoreError> {
+    let found = db.pragma_query_value(None, "user_version", |row| row.get(0)).optional()?;
+    let (found, known): (u32, u32) = (found.unwrap_or(0), MIGRATIONS.len() as u32);
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(found)
+}
