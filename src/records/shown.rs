@@ -1,5 +1,7 @@
 //! Rows as people read them: instants in UTC, spans, and tables for a terminal.
 
+use crate::cdr::{Cdr, Leg, Media};
+
 /// Microseconds since the Unix epoch as `2026-01-01T00:00:00.000Z`; rounded down.
 pub fn iso_utc(us: i64) -> String {
     let ms = us.div_euclid(1000);
@@ -87,6 +89,168 @@ fn days_from(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
+/// The list of calls, one line each.
+pub fn calls(rows: &[Cdr]) -> String {
+    let titles = [
+        "invite (UTC)",
+        "id",
+        "customer",
+        "number",
+        "route",
+        "outcome",
+        "status",
+        "waited s",
+        "connect s",
+        "talk s",
+        "ended by",
+    ];
+    let cells: Vec<[String; 11]> = rows
+        .iter()
+        .map(|cdr| {
+            [
+                iso_utc(cdr.t_invite_us),
+                cdr.id.clone(),
+                text(&cdr.customer),
+                text(&cdr.did),
+                text(&cdr.route),
+                cdr.outcome.clone(),
+                text(&cdr.status_code),
+                seconds(cdr.trunk_queue_ms.or(cdr.abandoned_ms)),
+                seconds(cdr.connect_ms),
+                seconds(cdr.talk_ms),
+                cdr.end_party.clone(),
+            ]
+        })
+        .collect();
+    table(titles, &cells)
+}
+
+/// One call in full: what it was, its moments with their distance from the INVITE, its spans, its
+/// legs and its media.
+pub fn call(cdr: &Cdr, legs: &[Leg], media: &[Media]) -> String {
+    [about(cdr), moments(cdr), spans(cdr), of_legs(cdr, legs), of_media(media)].join("\n")
+}
+
+fn about(cdr: &Cdr) -> String {
+    let code = |code: Option<u16>| code.map_or_else(String::new, |code| code.to_string());
+    let flags = match (cdr.recovered, cdr.wall_spans) {
+        (true, true) => "closed by a restart; spans by the wall clock",
+        (true, false) => "closed by a restart",
+        _ => "",
+    };
+    let lines = [
+        ("call", cdr.id.clone()),
+        ("node", cdr.node.clone()),
+        ("role", text(&cdr.role)),
+        ("route", text(&cdr.route)),
+        ("revision", cdr.config_rev.to_string()),
+        ("customer", text(&cdr.customer)),
+        ("called", text(&cdr.called)),
+        ("number", text(&cdr.did)),
+        ("chosen by", text(&cdr.did_rule)),
+        ("autodialer", text(&cdr.autodialer_id)),
+        ("dialer's id", text(&cdr.unitalk_call_id)),
+        ("outcome", cdr.outcome.clone()),
+        ("STATUS_CODE", text(&cdr.status_code)),
+        ("ended by", cdr.end_party.clone()),
+        ("SIP", code(cdr.sip_final)),
+        ("Q.850", code(cdr.q850)),
+        ("reason", text(&cdr.reason_text)),
+        ("note", flags.to_owned()),
+    ];
+    let said = lines.into_iter().filter(|(_, value)| !value.is_empty());
+    let shown = |value: String| value.chars().map(printable).collect::<String>();
+    said.map(|(name, value)| format!("{name:<12} {}\n", shown(value))).collect()
+}
+
+fn moments(cdr: &Cdr) -> String {
+    let agent = match cdr.t_agent_err_ms {
+        Some(err_ms) => format!("agent ({}, +-{err_ms} ms)", cdr.t_agent_src),
+        None => format!("agent ({})", cdr.t_agent_src),
+    };
+    let rows: Vec<[String; 3]> = [
+        ("INVITE", Some(cdr.t_invite_us)),
+        ("INVITE out", cdr.t_invite_out_us),
+        ("100", cdr.t_b_100_us),
+        ("18x", cdr.t_b_18x_us),
+        ("platform 2xx", cdr.t_b_200_us),
+        ("queue", cdr.t_queue_us),
+        (agent.as_str(), cdr.t_agent_us),
+        ("bridge", cdr.t_bridge_us),
+        ("end", cdr.t_end_us),
+    ]
+    .into_iter()
+    .filter_map(|(name, us)| Some([name.to_owned(), iso_utc(us?), since(cdr, us)]))
+    .collect();
+    table(["moment", "UTC", "s"], &rows)
+}
+
+fn spans(cdr: &Cdr) -> String {
+    let hold_ms = (cdr.hold_count > 0).then_some(cdr.hold_ms as f64);
+    let rows: Vec<[String; 2]> = [
+        ("set-up", cdr.setup_ms),
+        ("queue, trunk view", cdr.trunk_queue_ms),
+        ("abandoned after", cdr.abandoned_ms),
+        ("bridge", cdr.bridge_ms),
+        ("connect", cdr.connect_ms),
+        ("hold", hold_ms),
+        ("talk", cdr.talk_ms),
+    ]
+    .into_iter()
+    .filter_map(|(name, ms)| Some([name.to_owned(), seconds(Some(ms?))]))
+    .collect();
+    table(["span", "s"], &rows)
+}
+
+fn of_legs(cdr: &Cdr, legs: &[Leg]) -> String {
+    let titles =
+        ["leg", "trunk", "peer", "code", "INVITE s", "18x s", "2xx s", "end s", "codec", "Call-ID"];
+    let cells: Vec<[String; 10]> = legs
+        .iter()
+        .map(|leg| {
+            [
+                leg.side.clone(),
+                leg.trunk.clone(),
+                text(&leg.peer),
+                leg.result.map_or_else(String::new, |code| code.to_string()),
+                since(cdr, leg.t_invite_us),
+                since(cdr, leg.t_18x_us),
+                since(cdr, leg.t_200_us),
+                since(cdr, leg.t_end_us),
+                text(&leg.codec),
+                leg.sip_call_id.clone(),
+            ]
+        })
+        .collect();
+    table(titles, &cells)
+}
+
+fn of_media(media: &[Media]) -> String {
+    let titles =
+        ["from", "packets", "lost", "duplicate", "reordered", "jitter us", "foreign", "type"];
+    let cells: Vec<[String; 8]> = media
+        .iter()
+        .map(|side| {
+            let counts = [side.packets, side.lost, side.duplicate, side.reordered];
+            let [packets, lost, duplicate, reordered] = counts.map(|count| count.to_string());
+            let jitter_us = side.jitter_us.to_string();
+            let payload = side.payload_type.map_or_else(String::new, |t| t.to_string());
+            let foreign = side.foreign_packets.to_string();
+            [side.side.clone(), packets, lost, duplicate, reordered, jitter_us, foreign, payload]
+        })
+        .collect();
+    table(titles, &cells)
+}
+
+/// Seconds from the INVITE on.
+fn since(cdr: &Cdr, us: Option<i64>) -> String {
+    seconds(us.map(|us| us.saturating_sub(cdr.t_invite_us) as f64 / 1000.0))
+}
+
+fn text(text: &Option<String>) -> String {
+    text.clone().unwrap_or_default()
+}
+
 /// A table for a terminal: columns as wide as their widest cell, numbers to the right, two spaces
 /// between, nothing at the end of a line. A column counts as numbers if all its cells do.
 pub fn table<const N: usize>(titles: [&str; N], rows: &[[String; N]]) -> String {
@@ -170,6 +334,85 @@ mod tests {
         {
             assert_eq!(instant(text, now), Err(NotAnInstant), "{text}");
         }
+    }
+
+    fn row() -> Cdr {
+        Cdr {
+            id: "01KDVDGR000000000000000004".into(),
+            node: "syd-1".into(),
+            route: Some("dialer-agents".into()),
+            customer: Some("+61491570156".into()),
+            did: Some("+61255501234".into()),
+            t_invite_us: 1_767_225_600_000_000,
+            t_b_200_us: Some(1_767_225_602_000_000),
+            t_agent_us: Some(1_767_225_618_000_000),
+            t_end_us: Some(1_767_225_636_000_000),
+            t_agent_src: "b24_event".into(),
+            t_agent_err_ms: Some(500),
+            hold_ms: 8000,
+            hold_count: 1,
+            outcome: "connected".into(),
+            status_code: Some("200".into()),
+            end_party: "agent".into(),
+            reason_text: Some("good\nbye".into()),
+            ..Cdr::default()
+        }
+        .measured()
+    }
+
+    #[test]
+    fn a_list_has_one_line_a_call() {
+        let expected = "\
+invite (UTC)              id                          customer      number        route          \
+outcome    status  waited s  connect s  talk s  ended by
+2026-01-01T00:00:00.000Z  01KDVDGR000000000000000004  +61491570156  +61255501234  dialer-agents  \
+connected     200    18.000     18.000  10.000  agent
+";
+        assert_eq!(calls(&[row()]), expected);
+    }
+
+    #[test]
+    fn one_call_is_told_in_full() {
+        let leg = Leg {
+            side: "B".into(),
+            trunk: "vox".into(),
+            sip_call_id: "x@y".into(),
+            t_200_us: Some(1_767_225_602_000_000),
+            ..Leg::default()
+        };
+        let media = Media { side: "A".into(), packets: 900, ..Media::default() };
+        let expected = "\
+call         01KDVDGR000000000000000004
+node         syd-1
+route        dialer-agents
+revision     0
+customer     +61491570156
+number       +61255501234
+outcome      connected
+STATUS_CODE  200
+ended by     agent
+reason       good\u{fffd}bye
+
+moment                       UTC                            s
+INVITE                       2026-01-01T00:00:00.000Z   0.000
+platform 2xx                 2026-01-01T00:00:02.000Z   2.000
+agent (b24_event, +-500 ms)  2026-01-01T00:00:18.000Z  18.000
+end                          2026-01-01T00:00:36.000Z  36.000
+
+span                    s
+set-up              2.000
+queue, trunk view  18.000
+connect            18.000
+hold                8.000
+talk               10.000
+
+leg  trunk  peer  code  INVITE s  18x s  2xx s  end s  codec  Call-ID
+B    vox                                 2.000                x@y
+
+from  packets  lost  duplicate  reordered  jitter us  foreign  type
+A         900     0          0          0          0        0
+";
+        assert_eq!(call(&row(), &[leg], &[media]), expected);
     }
 
     #[test]

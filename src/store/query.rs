@@ -7,6 +7,7 @@ use cooee_model::ids::CallId;
 use cooee_records::cdr::{Cdr, Leg, Media};
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params_from_iter};
+use serde::Serialize;
 
 use crate::error::StoreError;
 use crate::limits::PAGE_ROWS;
@@ -73,7 +74,7 @@ pub struct Page {
 }
 
 /// One call with all that belongs to it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Call {
     /// The call.
     pub cdr: Cdr,

@@ -14,6 +14,9 @@ use crate::error::StoreError;
 use crate::limits::LOCK_WAIT;
 use crate::row::Row;
 
+/// The database's name in the data directory.
+pub const FILE: &str = "cooee.db";
+
 /// What brings a database from one schema version to the next; the first makes version 1.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
