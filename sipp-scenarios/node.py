@@ -113,7 +113,7 @@ class Node:
         self.process = None
 
     def command(self, *words):
-        return [str(self.binary), "--config", str(self.config), *words]
+        return [str(self.binary), *words, "--config", str(self.config)]
 
     def start(self, seconds=10):
         """Starts it and waits until it is ready; gives the seconds that took."""

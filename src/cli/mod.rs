@@ -2,8 +2,15 @@
 //!
 //! Exit codes: 0 done, 1 there are findings, 2 the call was wrong, 3 something was out of reach.
 
-pub mod latency;
-pub mod run;
+mod cdr;
+mod check;
+mod latency;
+mod profile;
+mod route;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,31 +24,66 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Bridges calls until told to stop.
-    Run(run::Args),
-    /// Shows, resets or exports the latency histograms of a running node.
+    /// Bridges calls until told to stop
+    Run {
+        #[command(flatten)]
+        configured: Configured,
+    },
+    /// Checks a configuration and says everything that is wrong with it
+    Check(check::Args),
+    /// Lists, shows and tries trunk profiles
+    Profile(profile::Args),
+    /// Explains where a call would go, and why
+    Route(route::Args),
+    /// Lists, shows and exports finished calls
+    Cdr {
+        #[command(flatten)]
+        configured: Configured,
+        #[command(flatten)]
+        args: cdr::Args,
+    },
+    /// Shows, resets or exports the latency histograms of a running node
     Latency(latency::Latency),
 }
 
-/// Does what was asked; the exit code.
-pub fn main(args: Args) -> u8 {
+#[derive(Debug, clap::Args)]
+struct Configured {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "cooee.toml",
+        env = "COOEE_CONFIG"
+    )]
+    config: PathBuf,
+}
+
+/// Does what was asked.
+pub fn main(args: Args) -> ExitCode {
     match args.verb {
-        Verb::Run(args) => run::run(&args),
-        Verb::Latency(args) => {
+        Verb::Run { configured } => run::run(&configured.config).into(),
+        Verb::Check(args) => check::run(&args).into(),
+        Verb::Profile(args) => profile::run(&args).into(),
+        Verb::Route(args) => route::run(&args).into(),
+        Verb::Cdr { configured, args } => match cooee_config::load(&configured.config) {
+            Ok(loaded) => cdr::run(args, &loaded.node.data_dir),
+            Err(findings) => failed(&findings, 1).into(),
+        },
+        Verb::Latency(latency) => {
             let token = std::env::var(latency::TOKEN_VARIABLE).ok();
-            said(latency::run(&args, token.as_deref(), &mut std::io::stdout().lock()))
+            match latency::run(&latency, token.as_deref(), &mut std::io::stdout().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error, error.exit_code()).into(),
+            }
         }
     }
 }
 
-/// Nothing more to say, or what was out of reach.
+/// Says what went wrong.
 #[allow(clippy::print_stderr)]
-fn said<E: std::fmt::Display>(result: Result<(), E>) -> u8 {
-    match result {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("cooee: {error}");
-            3
-        }
-    }
+fn failed(error: &dyn std::fmt::Display, code: u8) -> u8 {
+    eprintln!("cooee: {error}");
+    code
 }

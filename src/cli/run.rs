@@ -1,6 +1,6 @@
 //! `cooee run`: a node, from its configuration to the signal that ends it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use cooee_config::Loaded;
@@ -10,18 +10,10 @@ use cooee_server::node::Node;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-/// Arguments of `cooee run`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// The configuration file.
-    #[arg(short, long, default_value = "cooee.toml", env = "COOEE_CONFIG")]
-    config: PathBuf,
-}
-
 /// Runs a node; the exit code.
 #[allow(clippy::print_stderr)]
-pub fn run(args: &Args) -> u8 {
-    let loaded = match cooee_config::load(&args.config) {
+pub fn run(config: &Path) -> u8 {
+    let loaded = match cooee_config::load(config) {
         Ok(loaded) => loaded,
         Err(findings) => {
             eprintln!("{findings}");

@@ -173,6 +173,9 @@ impl Node {
         to.spool_lag_bytes_now.store(from.head_used_bytes, Ordering::Relaxed);
         let (fed, to) = (self.feed_meter.read(), &self.telemetry.store);
         to.errors.store(fed.errors, Ordering::Relaxed);
+        to.facts.store(fed.facts, Ordering::Relaxed);
+        to.refused.store(fed.refused, Ordering::Relaxed);
+        to.unreadable.store(fed.unreadable, Ordering::Relaxed);
         let lag = from.synced.0.saturating_sub(fed.position.0);
         to.lag_records_now.store(lag, Ordering::Relaxed);
     }
