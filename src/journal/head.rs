@@ -2,14 +2,17 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::posix_fallocate;
+use nix::fcntl::{OFlag, posix_fallocate};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::geteuid;
 
 use crate::error::JournalError;
 use crate::format::{HEAD_HEADER, Newer, SLOT, SLOT_AT, Slot};
+use crate::ring::Ring;
+use crate::scan::Scanner;
 
 /// The head's name in its directory.
 const NAME: &str = "head";
@@ -27,9 +30,9 @@ pub(crate) struct Head {
 
 /// The head of the journal `identity` that an earlier run left in one of `dirs`.
 pub(crate) fn left(dirs: &[PathBuf], identity: [u8; 16]) -> Result<Option<Head>, JournalError> {
-    for dir in dirs {
+    for dir in dirs.iter().filter(|dir| is_ours(dir)) {
         let path = dir.join(NAME);
-        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+        let file = match options().open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(JournalError::at(path)(error)),
@@ -65,10 +68,18 @@ fn make_in(dir: &Path, bytes: u64, identity: [u8; 16]) -> io::Result<Head> {
         return Err(io::Error::other("not on tmpfs"));
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if !is_ours(dir) {
+        return Err(io::Error::other("belongs to another user"));
+    }
     let path = dir.join(NAME);
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).mode(0o600).open(&path)?;
+    let file = options().create(true).open(&path)?;
     file.try_lock()?;
+    if let Ok(Some((_, other))) = slot(&file, &path)
+        && other.identity != identity
+        && holds_more(&file, other)?
+    {
+        return Err(io::Error::other("holds records of another journal"));
+    }
     file.set_len(0)?;
     let made = i64::try_from(bytes)
         .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
@@ -100,6 +111,26 @@ fn slot(file: &File, path: &Path) -> Result<Option<(usize, Slot)>, JournalError>
         best = best.into_iter().chain(usable).max_by_key(|(_, slot)| slot.position);
     }
     Ok(best)
+}
+
+/// Whether there are records in the head that are in no segment yet.
+fn holds_more(file: &File, slot: Slot) -> io::Result<bool> {
+    let ring = Ring::in_file(file.try_clone()?, slot.ring_bytes);
+    let mut walk = Scanner::at(slot.position);
+    let more = walk.step(&ring.until(slot.position.saturating_add(slot.ring_bytes)))?;
+    Ok(more && walk.record().is_some_and(|(raw, _)| raw.id > slot.id))
+}
+
+/// Whether `dir` is a directory of this user: anyone may make one in a shared tmpfs.
+fn is_ours(dir: &Path) -> bool {
+    let user = geteuid().as_raw();
+    fs::symlink_metadata(dir).is_ok_and(|found| found.is_dir() && found.uid() == user)
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    options
 }
 
 /// Takes `file` for this process alone, until it is closed.

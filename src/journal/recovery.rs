@@ -6,7 +6,7 @@ use std::path::Path;
 use cooee_model::ids::{CallId, FactId};
 
 use crate::error::JournalError;
-use crate::format::{Entry, Kind, Raw, Record, SEGMENT_HEADER, Slot};
+use crate::format::{Entry, Kind, Raw, Record, SEGMENT_HEADER, SegmentHeader, Slot};
 use crate::ring::Ring;
 use crate::scan::Scanner;
 use crate::segment::{self, SegmentFile};
@@ -77,16 +77,12 @@ impl Replay {
             None => None,
         };
         for segment in segments.iter().skip(from.unwrap_or(0)) {
-            let (file, header) = segment::open(&segment.path)?;
+            let (header, torn) = walk(segment, |raw| self.take(raw))?;
             match header {
                 Some(header) => self.identity = Some(header.identity),
                 None => self.found.damaged_headers += 1,
             }
-            let mut walk = Scanner::at(SEGMENT_HEADER as u64);
-            while let Some((raw, _)) = walk.next(&file).map_err(JournalError::at(&segment.path))? {
-                self.take(raw);
-            }
-            self.found.torn_segments += u64::from(walk.torn());
+            self.found.torn_segments += u64::from(torn);
         }
         Ok(())
     }
@@ -155,15 +151,31 @@ impl Replay {
 /// recover does not grow with what the database has still to read.
 fn last_checkpoint(segments: &[SegmentFile]) -> Result<Option<u64>, JournalError> {
     for segment in segments.iter().rev() {
-        let (file, _) = segment::open(&segment.path)?;
         let mut found = None;
-        let mut walk = Scanner::at(SEGMENT_HEADER as u64);
-        while let Some((raw, _)) = walk.next(&file).map_err(JournalError::at(&segment.path))? {
-            found = raw.checkpoint().or(found);
-        }
+        walk(segment, |raw| found = raw.checkpoint().or(found))?;
         if found.is_some() {
             return Ok(found);
         }
     }
     Ok(None)
+}
+
+/// Takes all records of a segment up to its end or its first damage; its header, and whether it
+/// ended in damage. A disk that cannot read a place is damage too: a start must not fail of it.
+fn walk(
+    segment: &SegmentFile,
+    mut take: impl FnMut(Raw<'_>),
+) -> Result<(Option<SegmentHeader>, bool), JournalError> {
+    let (file, header) = segment::open(&segment.path)?;
+    let mut walk = Scanner::at(SEGMENT_HEADER as u64);
+    loop {
+        match walk.next(&file) {
+            Ok(Some((raw, _))) => take(raw),
+            Ok(None) => return Ok((header, walk.torn())),
+            Err(error) => {
+                tracing::error!(path = %segment.path.display(), %error, "a segment is unreadable");
+                return Ok((header, true));
+            }
+        }
+    }
 }

@@ -151,6 +151,7 @@ fn without_tmpfs_the_spool_thread_writes_before_the_commit_is_done() {
     let before = journal.counters().late_commits;
     let mut done = 0;
     for seq in 0..2000 {
+        until("the head empties", || journal.counters().head_used_bytes <= 40_000);
         journal.fact(&fact(seq));
         match journal.commit() {
             Commit::Done => {

@@ -9,6 +9,7 @@ use crate::journal::{Commit, Journal, Settings};
 use crate::limits::ID_STRIDE;
 use crate::reader::Reader;
 use crate::shared::Mode;
+use crate::spool::fault;
 use cooee_model::ids::FactId;
 
 #[test]
@@ -65,6 +66,36 @@ fn the_head_of_another_journal_is_not_taken_for_ours() {
     let other = Settings { disk_dir: elsewhere.path().into(), now, ..ground.settings() };
     let (_journal, recovery) = Journal::open(other).unwrap();
     assert_eq!((recovery.records, recovery.live.len()), (0, 0));
+}
+
+#[test]
+fn what_only_the_head_of_another_journal_has_is_not_written_over() {
+    let ground = Ground::new();
+    let (mut journal, _) = ground.open();
+    fault::set(&journal.shared, fault::STALLED);
+    put(&mut journal, 7);
+    drop(journal);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let now = cooee_model::moment::Moment::new(9, 9);
+    let other = Settings { disk_dir: elsewhere.path().into(), now, ..ground.settings() };
+    let (other, _) = Journal::open(other).unwrap();
+    assert_eq!(other.counters().mode, Mode::Thread);
+    let (journal, _) = ground.open();
+    assert!(journal.flush(SOON));
+    assert_eq!(ground.seqs(), [7]);
+}
+
+#[test]
+fn a_head_behind_a_link_is_not_touched() {
+    let ground = Ground::new();
+    let link = ground.head.path().join("link");
+    let real = ground.head.path().join("real");
+    fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let (journal, _) =
+        Journal::open(Settings { head_dirs: vec![link], ..ground.settings() }).unwrap();
+    assert_eq!(journal.counters().mode, Mode::Thread);
+    assert_eq!(fs::read_dir(&real).unwrap().count(), 0);
 }
 
 #[test]
