@@ -71,7 +71,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     columns(out, &["trunk", "profile", "checked", "calls from", "calls to"], trunks.collect())?;
     let routes = plan.routes.iter().map(|route| {
         let from = if route.from.is_empty() { "any trunk" } else { &route.from };
-        let chain: Vec<String> = route.chain.iter().map(|hop| format!("{:?}", hop.to)).collect();
+        let chain: Vec<String> = route.chain.iter().map(|hop| hop.to.to_string()).collect();
         vec![
             route.name.clone(),
             route.role.name().to_owned(),
@@ -85,5 +85,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     let (first, last) = loaded.media.ports;
     let calls = (u32::from(last) - u32::from(first) + 1) / 4;
     writeln!(out, "\n{owned} numbers of ours, default +{}", plan.caller_id.default)?;
-    writeln!(out, "media ports {first}-{last}: {calls} calls at a time")
+    let bypass = plan.settings.media_bypass;
+    let bypass = if bypass { ", unused: media goes past us" } else { "" };
+    writeln!(out, "media ports {first}-{last}: {calls} calls at a time{bypass}")
 }

@@ -115,10 +115,9 @@ fn list(
         .map(|(name, file)| {
             let profile = &file.profile;
             let styles: Vec<&str> = file.styles.keys().map(String::as_str).collect();
-            let kind = format!("{:?}", profile.kind).to_lowercase();
             vec![
                 name.clone(),
-                kind,
+                profile.kind.name().to_owned(),
                 profile.status.clone(),
                 roles(profile),
                 styles.join(" "),
@@ -126,7 +125,7 @@ fn list(
             ]
         })
         .collect();
-    let heading = ["profile", "calls", "checked", "roles", "other styles", "file"];
+    let heading = ["profile", "kind", "checked", "roles", "other styles", "file"];
     if as_json {
         let keys = ["name", "kind", "status", "roles", "styles", "file"];
         let rows: Vec<BTreeMap<_, _>> =
@@ -383,4 +382,77 @@ fn explain_body(out: &mut dyn Write, message: &Message) -> io::Result<()> {
     writeln!(out)?;
     let heading = ["media", "address", "transport", "direction", "ptime", "codecs"];
     columns(out, &heading, rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(words: &[&str]) -> (u8, String) {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let line = <Line as clap::Parser>::try_parse_from([&["x"], words].concat()).unwrap();
+        let mut out = Vec::new();
+        let code = answer(&line.args, &mut out).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    fn golden(path: &str) -> String {
+        format!("{}/tests/golden/profiles/{path}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[test]
+    fn profiles_are_listed_and_shown() {
+        let (code, list) = run(&["list"]);
+        assert_eq!(code, 0);
+        for (name, text) in SHIPPED {
+            assert!(list.contains(name), "{list}");
+            assert!(run(&["show", name]).1.contains(text.trim_end()), "{name}");
+        }
+        let (code, said) = run(&["show", "voxi"]);
+        assert_eq!(code, 2);
+        assert!(said.contains("there is no profile voxi; there is generic-ip-trunk"), "{said}");
+    }
+
+    #[test]
+    fn a_test_shows_what_is_read_and_written_and_why() {
+        let invite = golden("unitalk/agent_leg_customer_header.in.sip");
+        let (code, said) = run(&["test", "voximplant", &invite, "--vars", "login=sip7"]);
+        assert_eq!(code, 0, "{said}");
+        let squeezed = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        for part in [
+            "read customer header:X-Customer-Number 61491570156 first that is present",
+            "so called by their names: account_domain",
+            "From display Dialer 61491570156 {customer.digits}",
+            "X-Customer +61491570156 {customer.e164}",
+            "sip:sip7@ACCOUNT_DOMAIN {vars.login} at {vars.account_domain}",
+        ] {
+            assert!(squeezed.contains(part), "{part}\n{said}");
+        }
+        let (code, said) = run(&["test", "voximplant", &invite, "--role", "customer-leg"]);
+        assert_eq!(code, 2);
+        assert!(said.contains("does not serve customer-leg"), "{said}");
+    }
+
+    #[test]
+    fn a_session_description_is_explained() {
+        let body = "v=0\r\no=- 1 1 IN IP4 192.0.2.7\r\ns=-\r\nc=IN IP4 192.0.2.7\r\nt=0 0\r\n\
+            m=audio 30000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n\
+            a=sendonly\r\n";
+        let length = body.len();
+        let text = format!(
+            "INVITE sip:97@h SIP/2.0\r\nContent-Type: application/sdp\r\nContent-Length: {length}\
+             \r\n\r\n{body}"
+        );
+        let mut out = Vec::new();
+        explain_body(&mut out, &Message::read(text.into()).unwrap()).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        let squeezed = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let wanted = "audio 192.0.2.7:30000 RTP/AVP sendonly 20 ms 8=PCMA/8000 \
+            101=telephone-event/8000";
+        assert!(squeezed.ends_with(wanted), "{said}");
+    }
 }

@@ -259,3 +259,53 @@ pub fn wrong(out: &mut dyn Write, what: &str) -> io::Result<u8> {
 pub fn done(result: io::Result<u8>) -> u8 {
     result.unwrap_or_else(|e| if e.kind() == io::ErrorKind::BrokenPipe { 0 } else { 3 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(words: &[&str]) -> (u8, String) {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: Args,
+        }
+        let config = format!("{}/tests/golden/profiles/cooee.toml", env!("CARGO_MANIFEST_DIR"));
+        let words = [&["x", "explain", "--config", &config], words].concat();
+        let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+        let Verb::Explain(args) = line.args.verb;
+        let mut out = Vec::new();
+        let code = explain(&args, &mut out).unwrap();
+        (code, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_call_is_explained_step_by_step() {
+        let (code, said) = run(&["--from", "unitalk", "--number", "1", "--to", "61355509876"]);
+        assert_eq!(code, 0, "{said}");
+        for part in [
+            "to is 61355509876, not beginning with 20",
+            "+61355509876 of VIC/TAS",
+            "route customers (customer-leg), customer +61355509876, +61370101234 by local-presence",
+            "try 1: vox-pstn for 60 s",
+            "X-CallerID: +61370101234",
+        ] {
+            assert!(said.contains(part), "{part}\n{said}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_its_code_and_a_wrong_question_its_own() {
+        let (code, said) = run(&["--from", "unitalk", "--to", "000"]);
+        assert_eq!(code, 1);
+        assert!(said.ends_with("refused with 403 policy: 000 is an emergency number\n"), "{said}");
+        let (code, said) = run(&["--to", "97"]);
+        assert_eq!(code, 2);
+        assert!(said.contains("--from is missing"), "{said}");
+        let (code, said) = run(&["--from", "unitalk", "--to", "97", "--json"]);
+        let answer: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(code, 0);
+        assert_eq!(answer["result"]["did"], "+61255501234");
+        assert_eq!(answer["result"]["targets"][0]["trunk"], "vox");
+    }
+}

@@ -120,12 +120,8 @@ fn profile(root: &mut Section<'_>) -> ProfileFile {
     if schema != SCHEMA {
         root.error("schema", format!("schema {schema} is not known: this build reads {SCHEMA}"));
     }
-    let kinds = [
-        ("peer-inbound", Kind::Inbound),
-        ("peer-outbound", Kind::Outbound),
-        ("peer-both", Kind::Both),
-        ("register-inbound", Kind::RegisterInbound),
-    ];
+    let kinds = [Kind::Inbound, Kind::Outbound, Kind::Both, Kind::RegisterInbound];
+    let kinds = kinds.map(|kind| (kind.name(), kind));
     let mut profile = Profile {
         name: root.needed("name"),
         kind: root.word("kind", &kinds, Kind::Both),

@@ -53,6 +53,9 @@ impl<'a> Offered<'a> {
     ) -> Self {
         let reading = &trunk.profile.read;
         let mut fact = |name: &str, sources: &[Source]| {
+            if sources.is_empty() {
+                return None;
+            }
             let found = first(sources, request);
             trail.push(|| Step {
                 rule: format!("read {name}"),

@@ -1,6 +1,7 @@
 //! The plan: the whole configuration of the signalling plane as one immutable value.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -241,6 +242,17 @@ pub enum HopTo {
     QueueMap,
     /// A target that needs a part that is not built into the signalling plane; it is passed over.
     PassedOver(String),
+}
+
+impl fmt::Display for HopTo {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trunk(name) => write!(f, "trunk:{name}"),
+            Self::QueueMap => f.write_str("queue:map"),
+            Self::PassedOver(what) => write!(f, "{what} (not used yet)"),
+        }
+    }
 }
 
 /// How a number to present is chosen (product definition 7.2).

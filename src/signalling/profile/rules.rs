@@ -73,6 +73,18 @@ pub enum Kind {
     RegisterInbound,
 }
 
+impl Kind {
+    /// The name that profiles use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "peer-inbound",
+            Self::Outbound => "peer-outbound",
+            Self::Both => "peer-both",
+            Self::RegisterInbound => "register-inbound",
+        }
+    }
+}
+
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
