@@ -42,7 +42,9 @@ pub(crate) fn left(dirs: &[PathBuf], identity: [u8; 16]) -> Result<Option<Head>,
             Some((turn, slot)) if slot.identity == identity => {
                 return Ok(Some(Head { path, file, slot, turn }));
             }
-            _ => {}
+            _ => {
+                let _ = file.unlock();
+            }
         }
     }
     Ok(None)

@@ -94,7 +94,7 @@ pub struct Journal {
     covered_rolls: u64,
     retake: bool,
     spool: Option<JoinHandle<()>>,
-    _lock: File,
+    lock: File,
 }
 
 impl Journal {
@@ -187,7 +187,7 @@ impl Journal {
             covered_rolls: 0,
             retake: false,
             spool: Some(spool),
-            _lock: lock,
+            lock,
         };
         journal.boot();
         let _ = journal.commit();
@@ -377,6 +377,9 @@ impl Drop for Journal {
             spool.thread().unpark();
             let _ = spool.join();
         }
+        // Closing would leave the locks to a child process that is just being started.
+        let _ = self.lock.unlock();
+        self.ring.unlock();
     }
 }
 

@@ -61,6 +61,13 @@ impl Ring {
         file.write_all_at(&slot.bytes(), *at)
     }
 
+    /// Lets another process have the file.
+    pub(crate) fn unlock(&self) {
+        if let Place::File(file) = &self.place {
+            let _ = file.unlock();
+        }
+    }
+
     /// What has been written before `limit`.
     pub(crate) fn until(&self, limit: u64) -> Until<'_> {
         Until { ring: self, limit }
