@@ -16,14 +16,15 @@
 //!
 //! | type | name | payload |
 //! |---:|---|---|
-//! | 1 | boot | boot id, 16 bytes; monotonic ns, u64; wall ns since the epoch, i64; version of the software, UTF-8, the rest |
+//! | 1 | boot | boot id, 16 bytes; monotonic ns, u64; wall ns, i64; software's version, the rest |
 //! | 2 | fact | `cooee_model::fact::Fact` in CBOR |
 //! | 3 | snapshot | call id, 16 bytes, big-endian; the state of the call, opaque, the rest |
 //! | 4 | gone | call id, 16 bytes, big-endian: nothing of this call is needed any more |
-//! | 5 | checkpoint | first, u64: since that id every live call has a snapshot, and there is a boot record |
+//! | 5 | checkpoint | first, u64: from that id on there is a snapshot of every live call |
 //! | 6 | gap | first, u64: the records from that id to this record's own id were lost |
 //!
-//! A reader skips a type that it does not know. A call is live if its last snapshot at or after the
+//! A checkpoint begins with a boot record at its `first`. A reader skips a type that it does not
+//! know. A call is live if its last snapshot at or after the
 //! `first` of the last checkpoint has no `gone` after it.
 //!
 //! **Segment**, `<id of its first record, 20 digits>.seg`: a header, then records.

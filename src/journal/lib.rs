@@ -12,8 +12,8 @@
 //! 3. Every record is in a segment or in the head, or in both, until the database has it and no
 //!    restart needs it; what is in both is told by its id.
 //! 4. Damage ends the walk over one segment, never a start, and costs no record before it.
-//! 5. A disk that stalls, or is full, delays nobody: the head fills, then records are lost, counted,
-//!    and a gap is recorded. When the disk is back all goes on by itself.
+//! 5. A disk that stalls, or is full, delays nobody: the head fills, then records are lost and
+//!    counted, and a gap is recorded. When the disk is back all goes on by itself.
 //!
 //! The bytes are told in [`format`].
 

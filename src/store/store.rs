@@ -78,7 +78,7 @@ impl Store {
     /// Writes what `facts` say and that everything up to `upto` is here, all or nothing. Facts that
     /// are here already change nothing; the facts of one call may come in any order.
     ///
-    /// A customer keeps the number that was presented for `sticky_days` from the INVITE on; 0: never.
+    /// A customer keeps the number that was presented for `sticky_days` from the INVITE on; 0: not.
     ///
     /// # Errors
     /// [`StoreError::Sqlite`]: nothing was written.
