@@ -174,10 +174,13 @@ fn answer(verb: Verb, db: &Path, now_us: i64, out: &mut impl Write) -> Result<()
     match verb {
         Verb::List { which, limit, cursor, json } => {
             let filter = Filter { limit, cursor, ..which.filter(now_us)? };
-            let page = Store::open_read_only(db)?.list(&filter)?;
+            let store = Store::open_read_only(db)?;
+            let page = store.list(&filter)?;
             let next = page.next.map(|cursor| cursor.to_string());
             if json {
-                line(out, &Listed { calls: &page.rows, next })?;
+                let whole = page.rows.iter().filter_map(|cdr| whole(&store, cdr).transpose());
+                let calls = whole.collect::<Result<Vec<_>, _>>()?;
+                line(out, &Listed { calls, next })?;
             } else {
                 out.write_all(shown::calls(&page.rows).as_bytes())?;
                 if let Some(next) = next {
@@ -201,7 +204,9 @@ fn answer(verb: Verb, db: &Path, now_us: i64, out: &mut impl Write) -> Result<()
             let store = Store::open_read_only(db)?;
             if json {
                 for cdr in store.export(filter) {
-                    line(out, &cdr?)?;
+                    if let Some(call) = whole(&store, &cdr?)? {
+                        line(out, &call)?;
+                    }
                 }
             } else {
                 let mut rows = csv::Writer::from_writer(out);
@@ -216,9 +221,14 @@ fn answer(verb: Verb, db: &Path, now_us: i64, out: &mut impl Write) -> Result<()
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
-    calls: &'a [Cdr],
+struct Listed {
+    calls: Vec<Call>,
     next: Option<String>,
+}
+
+/// The call of a row, with its legs and its media.
+fn whole(store: &Store, cdr: &Cdr) -> Result<Option<Call>, Failure> {
+    cdr.id.parse().map_or(Ok(None), |id| Ok(store.show(id)?))
 }
 
 fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {

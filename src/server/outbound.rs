@@ -1,18 +1,18 @@
 //! What the engine has decided is carried out: records, then messages, then media orders.
 
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use cooee_journal::journal::Journal;
 use cooee_media::relay::Relay;
 use cooee_model::sample::Sample;
 use cooee_signalling::call::context::{Output, Record};
 use cooee_signalling::transaction::flow::{Hop, Transmit};
+use cooee_telemetry::Telemetry;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::recorder::Recorder;
 use cooee_telemetry::stats::Direction;
-use cooee_telemetry::Telemetry;
 
 use crate::clock;
 use crate::spine::{Spine, Told};
@@ -178,7 +178,10 @@ mod tests {
     #[test]
     fn messages_are_counted_by_method_and_status() {
         assert_eq!(peek(b"INVITE sip:a@b SIP/2.0\r\n"), ("INVITE", 0));
-        assert_eq!(peek(b"SIP/2.0 180 Ringing\r\nVia: x\r\nCSeq: 1 INVITE\r\n\r\n"), ("INVITE", 180));
+        assert_eq!(
+            peek(b"SIP/2.0 180 Ringing\r\nVia: x\r\nCSeq: 1 INVITE\r\n\r\n"),
+            ("INVITE", 180)
+        );
         assert_eq!(peek(b""), ("", 0));
     }
 }

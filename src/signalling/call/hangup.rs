@@ -76,12 +76,17 @@ impl Call {
         self.over(cx, party, outcome);
     }
 
-    /// The target rang too long.
+    /// The target rang too long, or never rang at all.
     pub(super) fn ring_timed_out(&mut self, cx: &mut Cx<'_>) {
+        let rang = self.account.times.b_18x.is_some();
+        let (code, why, outcome) = match rang {
+            true => (480, "ring timeout", Outcome::NoAnswer),
+            false => (503, "no answer from the trunk", Outcome::Technical),
+        };
         self.account.sip_final = 408;
-        self.account.reason = "ring timeout".to_owned();
-        self.answer_a(cx, Passed { code: 480, ..Passed::default() }, None);
-        self.over(cx, Party::Timeout, Outcome::NoAnswer);
+        self.account.reason = why.to_owned();
+        self.answer_a(cx, Passed { code, ..Passed::default() }, None);
+        self.over(cx, Party::Timeout, outcome);
         self.end_b(cx, b"SIP;cause=408;text=\"Ring timeout\"");
     }
 

@@ -248,11 +248,3 @@ impl Switch {
         here.or_else(|| self.restored.get(std::str::from_utf8(tag).ok()?).copied())
     }
 }
-
-#[cfg(test)]
-#[path = "world.rs"]
-mod world;
-
-#[cfg(test)]
-#[path = "flows.rs"]
-mod flows;
