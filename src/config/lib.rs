@@ -11,6 +11,7 @@ use cooee_signalling::profile::plan::Plan;
 use secrecy::SecretString;
 
 pub mod check;
+mod e164;
 pub mod finding;
 #[cfg(test)]
 mod golden;

@@ -8,8 +8,8 @@ use cooee_signalling::profile::plan::{Agent, Autodialer};
 use cooee_signalling::profile::policy::{Blacklist, Holidays};
 use cooee_signalling::profile::zone::parse_date;
 
+use crate::e164::digits;
 use crate::finding::{Finding, Kind, hint};
-use crate::numbers::digits;
 use crate::secrets::Surroundings;
 use crate::table::Section;
 

@@ -1,12 +1,11 @@
 //! `[[did]]`, `[caller_id]`, `[normalise]`, `[policy]`.
 
-use cooee_signalling::profile::number::{
-    Context, Numbers, Reading, is_national_only, is_presentable, read,
-};
+use cooee_signalling::profile::number::{Context, Numbers, is_national_only, is_presentable};
 use cooee_signalling::profile::plan::{Assert, CallerIdRules, Did, OnCap, Policy, Strategy};
 use cooee_signalling::profile::policy::WorkTime;
 use cooee_signalling::profile::zone::{ZONES, Zone};
 
+use crate::e164::digits;
 use crate::finding::hint;
 use crate::later::accept_keys;
 use crate::maps;
@@ -14,19 +13,6 @@ use crate::secrets::Surroundings;
 use crate::table::Section;
 
 const STATES: [&str; 9] = ["NSW", "ACT", "VIC", "TAS", "QLD", "SA", "WA", "NT", "ANY"];
-
-/// The digits of an E.164 number written with or without `+`.
-///
-/// # Errors
-/// Why it is none.
-pub(crate) fn digits(text: &str) -> Result<String, String> {
-    let e164 = Numbers { context: Context::E164, area: String::new() };
-    match read(text, &e164) {
-        Reading::Number(digits) => Ok(digits),
-        Reading::Unparsable(why) => Err(format!("`{text}` is {why}")),
-        _ => Err(format!("`{text}` is no E.164 number, as `+61255501234`")),
-    }
-}
 
 /// Reads `[[did]]`.
 pub(crate) fn dids(root: &mut Section<'_>) -> Vec<Did> {

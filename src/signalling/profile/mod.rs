@@ -21,5 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod rules;
 pub mod source;
+#[cfg(test)]
+mod stage;
 pub mod template;
 pub mod zone;
