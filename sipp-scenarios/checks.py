@@ -113,7 +113,7 @@ def crash_lost_nothing(cdrs, a_answered, b_answered):
     return found
 
 
-def close_in_time(cdrs, seen, limit_us=1000, share=0.99):
+def close_in_time(cdrs, seen, calls, limit_us=1000, share=0.99):
     """The records' times lie by the kernel's: so large a share within so many microseconds.
 
     `seen` maps an A Call-ID to {field: microseconds since the epoch}. Gives (complaints, figures).
@@ -134,9 +134,9 @@ def close_in_time(cdrs, seen, limit_us=1000, share=0.99):
                           "max_us": spans[-1]}
         if within < share:
             found.append(f"{field}: {within:.2%} within {limit_us} us, wanted {share:.0%}")
-    for field in ("t_invite_us", "t_b_200_us", "t_end_us"):
-        if field not in apart:
-            found.append(f"{field}: nothing to compare")
+    for field in ("t_invite_us", "t_invite_out_us", "t_b_200_us", "t_end_us"):
+        if len(apart[field]) < calls:
+            found.append(f"{field}: {len(apart[field])} of {calls} calls to compare")
     return found, figures
 
 

@@ -8,7 +8,7 @@ import checks
 def cdr(name, **more):
     legs = [{"side": "A", "sip_call_id": f"a-{name}"}, {"side": "B", "sip_call_id": f"b-{name}"}]
     return {"id": name, "legs": legs, "outcome": "connected", "t_invite_us": 1_000_000,
-            "t_b_200_us": 1_500_000, "t_end_us": 2_000_000, **more}
+            "t_invite_out_us": 1_000_300, "t_b_200_us": 1_500_000, "t_end_us": 2_000_000, **more}
 
 
 STAT = {"created": 2, "ok": 2, "failed": 0, "current": 0, "retransmissions": 0}
@@ -51,13 +51,14 @@ class Checks(unittest.TestCase):
             self.assertEqual(checks.told_of_the_end([*log, last], {"x"}), [])
 
     def test_times_lie_close(self):
-        seen = {"a-x": {"t_invite_us": 1_000_200, "t_b_200_us": 1_500_000, "t_end_us": 2_000_999}}
-        complaints, figures = checks.close_in_time([cdr("x")], seen)
+        seen = {"a-x": {"t_invite_us": 1_000_200, "t_invite_out_us": 1_000_300,
+                        "t_b_200_us": 1_500_000, "t_end_us": 2_000_999}}
+        complaints, figures = checks.close_in_time([cdr("x")], seen, 1)
         self.assertEqual(complaints, [])
         self.assertEqual(figures["t_invite_us"]["max_us"], 200)
         far = {"a-x": {**seen["a-x"], "t_end_us": 2_001_001}}
-        self.assertEqual(len(checks.close_in_time([cdr("x")], far)[0]), 1)
-        self.assertEqual(len(checks.close_in_time([], seen)[0]), 3, "nothing compared is no pass")
+        self.assertEqual(len(checks.close_in_time([cdr("x")], far, 1)[0]), 1)
+        self.assertEqual(len(checks.close_in_time([], seen, 1)[0]), 4, "nothing compared is no pass")
 
     def test_nothing_of_a_shows_on_b(self):
         self.assertEqual(checks.nothing_of_a_on_b("From: a@10.0.0.1", "From: b@x", ["10.0.0.1"]), [])

@@ -147,7 +147,7 @@ def capture(where, row, calls=200, rate=20):
             running[1].wait(5)
             time.sleep(0.3)
         cdrs = node.cdrs_settled(calls, 10)
-        late, figures = checks.close_in_time(cdrs, seen_times(file, node.sip, cdrs))
+        late, figures = checks.close_in_time(cdrs, seen_times(file, node.sip, cdrs), calls)
         return complaints + late, figures
     finally:
         for side in running:
@@ -159,7 +159,7 @@ class Tcpdump:
     """A capture of one host's SIP on loopback, with the kernel's stamps in nanoseconds."""
 
     def __init__(self, file, host):
-        self.command = ["tcpdump", "-i", "lo", "-n", "-U", "-s", "0", "-B", "32768", "-Z", "root",
+        self.command = ["tcpdump", "-i", "lo", "-n", "-U", "--immediate-mode", "-s", "0", "-B", "32768", "-Z", "root",
                         "--time-stamp-precision", "nano", "-w", str(file),
                         f"udp port 5060 and host {host}"]
 

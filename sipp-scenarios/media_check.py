@@ -112,7 +112,7 @@ class Phone:
             self.socket.settimeout(left)
             try:
                 data, source = self.socket.recvfrom(65535)
-            except TimeoutError:
+            except OSError:  # the time is over, or the call was given up and the socket is closed
                 break
             text = data.decode("utf-8", "replace")
             first = text.split("\r\n", 1)[0]
@@ -178,7 +178,8 @@ def call(target, a, b, number, seconds=5.0, early_s=0.5, customer="61491570156")
         heard_early = len(ends[0].received), len(ends[1].received)
         contact = re.search(r"(?im)^Contact:[^<]*<([^>]+)>", answer)
         remote = contact.group(1) if contact else uri
-        host, _, port = remote.split("@")[-1].split(";")[0].partition(":")
+        address = re.sub(r"^sips?:", "", remote.split(";")[0]).split("@")[-1]
+        host, _, port = address.partition(":")
         peer = (host, int(port or 5060))
         to = headers(answer, "To")[0]
         phone_a.send(peer, f"ACK {remote} SIP/2.0", via + branch + "a", *base, to, "CSeq: 1 ACK")

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -21,7 +22,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def configuration(data_dir, admin, lines, *, sip=SIP, t1_ms=500, ports="12000-19998",
+def configuration(data_dir, journal_dir, admin, lines, *, sip=SIP, t1_ms=500, ports="12000-19998",
                   max_cps=2000, media_mode="relay"):
     """A `cooee.toml` with the trunk `unitalk` on the A side and one trunk and route per line.
 
@@ -35,6 +36,7 @@ version = 1
 id = "sipp-1"
 timezone = "Australia/Sydney"
 data_dir = "{data_dir}"
+journal_dir = "{journal_dir}"
 drain_seconds = 5
 
 [sip]
@@ -108,9 +110,14 @@ class Node:
         self.config = self.where / "cooee.toml"
         data_dir = self.where / "data"
         data_dir.mkdir(exist_ok=True)
-        self.config.write_text(configuration(data_dir, self.admin, lines, **settings))
+        # The journal's head wants tmpfs and a directory of its own, gone with this process.
+        shared = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        self.head = tempfile.TemporaryDirectory(prefix="cooee-head-", dir=shared)
+        self.config.write_text(
+            configuration(data_dir, self.head.name, self.admin, lines, **settings))
         self.binary = Path(os.environ.get("COOEE_BIN", REPOSITORY / "target/release/cooee"))
         self.process = None
+        self.known_legs = {}
 
     def command(self, *words):
         return [str(self.binary), *words, "--config", str(self.config)]
@@ -120,13 +127,9 @@ class Node:
         began = time.monotonic()
         pin = ["taskset", "-c", str(self.cpu)] if self.cpu is not None else []
         self.log = open(self.where / "cooee.log", "ab")
-        # The runtime directory holds the journal's head; it must not be the system's own.
-        runtime = self.where / "run"
-        runtime.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             pin + self.command("run"), cwd=REPOSITORY, stdin=subprocess.DEVNULL,
-            stdout=self.log, stderr=self.log,
-            env={**os.environ, "RUNTIME_DIRECTORY": str(runtime)})
+            stdout=self.log, stderr=self.log)
         while time.monotonic() - began < seconds:
             if self.process.poll() is not None:
                 raise RuntimeError(f"cooee ended with {self.process.returncode}:\n{self.last_log()}")
@@ -160,12 +163,28 @@ class Node:
         return found
 
     def cdrs(self):
-        """All call detail records, from `cooee cdr list --json`."""
-        done = subprocess.run(self.command("cdr", "list", "--json", "--limit", "1000000"),
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"cdr list ended with {done.returncode}: {done.stderr}")
-        return rows_of(done.stdout)
+        """All call detail records from `cooee cdr list --json`, each with its legs."""
+        found, cursor = [], []
+        while True:
+            words = ["cdr", "list", "--json", "--limit", "1000", *cursor]
+            done = subprocess.run(self.command(*words), capture_output=True, text=True,
+                                  stdin=subprocess.DEVNULL, check=False)
+            if done.returncode != 0:
+                raise RuntimeError(f"cdr export ended with {done.returncode}: {done.stderr}")
+            page = json.loads(done.stdout)
+            found += page["calls"]
+            if not page.get("next"):
+                break
+            cursor = ["--cursor", page["next"]]
+        for cdr in found:
+            cdr["legs"] = self.legs(cdr["id"])
+        return found
+
+    def legs(self, call):
+        """The legs of one call; asked for once, a record does not change any more."""
+        if call not in self.known_legs:
+            self.known_legs[call] = json.loads(self.get(f"/v1/cdr/{call}"))["legs"]
+        return self.known_legs[call]
 
     def cdrs_settled(self, wanted, seconds=10):
         """The records, once there are as many as wanted or the time is over."""
@@ -203,21 +222,6 @@ class Node:
             return False
         finally:
             self.log.close()
-
-
-def rows_of(text):
-    """A JSON array, an object that holds one, or one object a line."""
-    text = text.strip()
-    if not text:
-        return []
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
-    if isinstance(value, dict):
-        lists = [inner for inner in value.values() if isinstance(inner, list)]
-        return lists[0] if lists else [value]
-    return value
 
 
 def by_name(value):

@@ -159,11 +159,7 @@ def codes_complaints(row, a, node):
 def cdr_complaints(row, node, a, b, figures):
     calls = {header(text, "Call-ID") for sent, _, text in a.messages()
              if sent and text.startswith("INVITE ")}
-    until, cdrs = time.monotonic() + 10, []
-    while len(cdrs) < len(calls) and time.monotonic() < until:
-        records = checks.by_a_call_id(node.cdrs())
-        cdrs = [cdr for call_id in calls for cdr in records[call_id]]
-        time.sleep(0.05)
+    cdrs = records_of(node, calls)
     complaints = checks.one_cdr_each(cdrs, calls) + checks.fields_are(cdrs, row.cdr)
     if b:
         offered = [text for sent, _, text in b.messages() if not sent and text.startswith("INVITE ")]
@@ -183,11 +179,22 @@ def cdr_complaints(row, node, a, b, figures):
     return complaints
 
 
+def records_of(node, calls, seconds=10):
+    """The records of these A Call-IDs, once there is one for each or the time is over."""
+    until = time.monotonic() + seconds
+    while True:
+        records = checks.by_a_call_id(node.cdrs())
+        found = [cdr for call_id in sorted(calls) for cdr in records[call_id]]
+        if len(found) >= len(calls) or time.monotonic() > until:
+            return found
+        time.sleep(0.05)
+
+
 def run_media(row, node, seconds):
     target = (node.sip, 5060) if node else (row.callee, 5060)
     complaints, figures = media_check.call(target, row.caller, row.callee, row.dialled, seconds)
     if node and "a_call_id" in figures:
-        cdrs = checks.by_a_call_id(node.cdrs_settled(1))[figures["a_call_id"]]
+        cdrs = records_of(node, {figures["a_call_id"]})
         complaints += checks.one_cdr_each(cdrs, {figures["a_call_id"]})
         complaints += checks.fields_are(cdrs, {"t_bridge_us": lambda at: isinstance(at, int)})
     return complaints, figures
