@@ -84,7 +84,7 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     let owned = plan.dids.iter().filter(|d| d.owned).count();
     let (first, last) = loaded.media.ports;
     let calls = (u32::from(last) - u32::from(first) + 1) / 4;
-    writeln!(out, "\n{owned} numbers of ours, default +{}", plan.caller_id.default)?;
+    writeln!(out, "\nnumbers of ours: {owned}, default +{}", plan.caller_id.default)?;
     let bypass = plan.settings.media_bypass;
     let bypass = if bypass { ", unused: media goes past us" } else { "" };
     writeln!(out, "media ports {first}-{last}: {calls} calls at a time{bypass}")
