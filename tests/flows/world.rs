@@ -1,0 +1,327 @@
+//! Two peers, a switch and a virtual clock: no socket, no thread, no waiting.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cooee_config::secrets::Surroundings;
+use cooee_model::fact::{Fact, Rejected, What};
+use cooee_model::ids::CallId;
+use cooee_model::media::{MediaCommand, MediaEvent, StreamStats};
+use cooee_model::moment::Moment;
+use cooee_signalling::call::context::{Output, Record, Setup};
+use cooee_signalling::leg::dialog::Local;
+use cooee_signalling::message::name::Name;
+use cooee_signalling::message::view::Message;
+use cooee_signalling::switch::input::Input;
+use cooee_signalling::switch::{Node, Switch};
+use cooee_signalling::transaction::flow::{Flow, Transport};
+
+pub const A: &str = "192.0.2.10:5060";
+pub const B: &str = "198.51.100.20:5060";
+pub const STRANGER: &str = "203.0.113.66:5060";
+pub const SDP_A: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\nt=0 0\r\n\
+    m=audio 6000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+pub const SDP_B: &str = "v=0\r\no=b 5 5 IN IP4 198.51.100.21\r\ns=-\r\nc=IN IP4 198.51.100.21\r\n\
+    t=0 0\r\nm=audio 7000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
+
+const CONFIG: &str = r#"
+version = 1
+[node]
+id = "test"
+data_dir = "data"
+[sip]
+bind = ["udp:192.0.2.1:5060"]
+advertise = "192.0.2.1"
+[media]
+bind = "127.0.0.1"
+advertise = "192.0.2.1"
+mode = "MODE"
+[[did]]
+number = "+61255501234"
+state = "NSW"
+owned = true
+[caller_id]
+default = "+61255501234"
+strategy = ["default"]
+[[trunk]]
+name = "a"
+profile = "generic-ip-trunk"
+allow = ["192.0.2.10"]
+[[trunk]]
+name = "b"
+profile = "PROFILE"
+peers = ["udp:198.51.100.20:5060"]
+vars = { account_domain = "b.example", login = "sip7", line = "sip7" }
+secret = "s3cret"
+[[route]]
+name = "r"
+role = "ROLE"
+from = "a"
+chain = [ { target = "trunk:b", timeout_s = 30 } ]
+"#;
+
+/// A switch between two peers.
+pub struct World {
+    pub switch: Switch,
+    pub now: Moment,
+    pub to_a: Vec<Message>,
+    pub to_b: Vec<Message>,
+    pub elsewhere: Vec<(SocketAddr, Message)>,
+    pub facts: Vec<Fact>,
+    pub snapshots: Vec<(CallId, Vec<u8>)>,
+    pub media: Vec<MediaCommand>,
+    pub rejected: Vec<Rejected>,
+}
+
+impl World {
+    /// Media anchored, an own number shown to the customer.
+    pub fn new() -> Self {
+        Self::with("relay", "generic-ip-trunk", "customer-leg")
+    }
+
+    pub fn with(mode: &str, profile: &str, role: &str) -> Self {
+        let text = CONFIG.replace("MODE", mode).replace("PROFILE", profile).replace("ROLE", role);
+        let around = Surroundings::new(Path::new("."), |_| None);
+        let loaded = cooee_config::load_str(&text, "test.toml", &around)
+            .unwrap_or_else(|findings| panic!("{findings}"));
+        let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
+        let now = Moment::new(1_000_000_000_000, 1_770_000_000_000_000_000);
+        let node = Node {
+            plan: Arc::new(loaded.plan),
+            setup: Setup { locals: vec![local], media: "192.0.2.1".parse().unwrap() },
+            ports: (10_000..10_040).step_by(2).collect(),
+            quarantine: Duration::from_secs(5),
+            seed: [42; 24],
+        };
+        let mut world = Self {
+            switch: Switch::new(node, now),
+            now,
+            to_a: Vec::new(),
+            to_b: Vec::new(),
+            elsewhere: Vec::new(),
+            facts: Vec::new(),
+            snapshots: Vec::new(),
+            media: Vec::new(),
+            rejected: Vec::new(),
+        };
+        let peers = vec![(Transport::Udp, B.parse().unwrap())];
+        world.input(Input::Peers { trunk: 1, peers });
+        world
+    }
+
+    pub fn input(&mut self, input: Input) {
+        let mut out = Output::default();
+        self.switch.handle(self.now, input, &mut out);
+        self.take(out);
+    }
+
+    pub fn take(&mut self, mut out: Output) {
+        for record in out.records.drain(..) {
+            match record {
+                Record::Fact(fact) => self.facts.push(fact),
+                Record::Snapshot(call, bytes) => {
+                    self.snapshots.retain(|(c, _)| *c != call);
+                    self.snapshots.push((call, bytes));
+                }
+                Record::Gone(call) => self.snapshots.retain(|(c, _)| *c != call),
+            }
+        }
+        for send in out.sends.drain(..) {
+            let message = Message::read(send.bytes).unwrap();
+            assert_eq!(message.check(), Ok(()), "{message:?}");
+            match send.flow.remote.to_string().as_str() {
+                A => self.to_a.push(message),
+                B => self.to_b.push(message),
+                _ => self.elsewhere.push((send.flow.remote, message)),
+            }
+        }
+        for command in out.media.drain(..) {
+            self.media.push(command.clone());
+            if let MediaCommand::Close { call } = command {
+                let (a, b) = (StreamStats::default(), StreamStats::default());
+                self.input(Input::Media(MediaEvent::Closed { call, a, b }));
+            }
+        }
+        self.rejected.append(&mut out.rejected);
+    }
+
+    pub fn from(&mut self, source: &str, text: impl Into<String>) {
+        let flow = Flow { transport: Transport::Udp, socket: 0, remote: source.parse().unwrap() };
+        let bytes = Bytes::from(text.into());
+        self.input(Input::Datagram { flow, received: self.now, bytes });
+    }
+
+    pub fn a(&mut self, text: impl Into<String>) {
+        self.from(A, text);
+    }
+
+    pub fn b(&mut self, text: impl Into<String>) {
+        self.from(B, text);
+    }
+
+    /// Lets time pass, waking the switch at each of its deadlines.
+    pub fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some((at, _)) = self.switch.next_deadline().filter(|d| d.0 <= end.mono) {
+            self.now = self.now + Duration::from_nanos(at.saturating_sub(self.now.mono));
+            self.input(Input::Wake);
+        }
+        self.now = end;
+    }
+
+    /// What was sent to A since the last look, as `INVITE` or `200 INVITE`.
+    pub fn heard_a(&mut self) -> Vec<String> {
+        self.to_a.drain(..).map(|m| title(&m)).collect()
+    }
+
+    pub fn heard_b(&mut self) -> Vec<String> {
+        self.to_b.drain(..).map(|m| title(&m)).collect()
+    }
+
+    /// The last message to B of this kind.
+    pub fn last_b(&self, kind: &str) -> String {
+        last(&self.to_b, kind)
+    }
+
+    pub fn last_a(&self, kind: &str) -> String {
+        last(&self.to_a, kind)
+    }
+
+    pub fn whats(&self) -> Vec<&'static str> {
+        self.facts.iter().map(|f| what(&f.what)).collect()
+    }
+
+    pub fn account(&self) -> &cooee_model::account::Account {
+        let ended = self.facts.iter().rev().find_map(|f| match &f.what {
+            What::Ended { account } => Some(account),
+            _ => None,
+        });
+        ended.expect("no call has ended")
+    }
+
+    /// Nothing is left of any call.
+    pub fn assert_clean(&mut self) {
+        self.pass(Duration::from_secs(120));
+        let gauges = self.switch.gauges();
+        assert_eq!((gauges.calls, gauges.leases), (0, 0));
+        assert_eq!(gauges.transactions, (0, 0));
+        assert!(self.snapshots.is_empty());
+        assert_eq!(self.whats().iter().filter(|w| **w == "Ended").count(), 1);
+    }
+}
+
+fn last(messages: &[Message], kind: &str) -> String {
+    let found = messages.iter().rev().find(|m| title(m) == kind);
+    let seen: Vec<_> = messages.iter().map(title).collect();
+    let message = found.unwrap_or_else(|| panic!("no {kind} among {seen:?}"));
+    String::from_utf8_lossy(message.bytes()).into_owned()
+}
+
+pub fn title(message: &Message) -> String {
+    let method = String::from_utf8_lossy(message.cseq().unwrap().method).into_owned();
+    if message.is_request() { method } else { format!("{} {method}", message.code()) }
+}
+
+fn what(what: &What) -> &'static str {
+    match what {
+        What::Invited { .. } => "Invited",
+        What::Forwarded { .. } => "Forwarded",
+        What::Ringing { .. } => "Ringing",
+        What::PlatformAnswered {} => "PlatformAnswered",
+        What::AgentAnswered { .. } => "AgentAnswered",
+        What::Bridged {} => "Bridged",
+        What::Held { .. } => "Held",
+        What::Resumed { .. } => "Resumed",
+        What::Ended { .. } => "Ended",
+        What::Measured { .. } => "Measured",
+        What::MediaStarted { .. } => "MediaStarted",
+    }
+}
+
+/// The first value of a header.
+pub fn header(text: &str, name: &str) -> String {
+    let message = Message::read(Bytes::from(text.to_owned())).unwrap();
+    String::from_utf8_lossy(message.value_of(name).unwrap_or_default()).into_owned()
+}
+
+fn with_body(head: String, body: &str) -> String {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A's INVITE; `more` are further header lines.
+pub fn invite(more: &str, body: &str) -> String {
+    let head = format!(
+        "INVITE sip:+61491570156@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKa1\r\n\
+         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\nTo: <sip:+61491570156@192.0.2.1>\r\n\
+         Call-ID: call-a\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{A}>\r\n{more}"
+    );
+    with_body(head, body)
+}
+
+/// A request of A in its dialog: what A was told in `answer` names it.
+pub fn a_asks(method: &str, cseq: u32, answer: &str, body: &str) -> String {
+    let (to, contact) = (header(answer, "To"), header(answer, "Contact"));
+    let target = contact.trim_matches(['<', '>']).to_owned();
+    let head = format!(
+        "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKa{method}{cseq}\r\n\
+         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\nTo: {to}\r\nCall-ID: call-a\r\n\
+         CSeq: {cseq} {method}\r\nContact: <sip:a@{A}>\r\nMax-Forwards: 70\r\n"
+    );
+    with_body(head, body)
+}
+
+/// CANCEL of A's INVITE.
+pub fn a_cancels() -> String {
+    format!(
+        "CANCEL sip:+61491570156@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKa1\r\n\
+         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\nTo: <sip:+61491570156@192.0.2.1>\r\n\
+         Call-ID: call-a\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// B's answer to a request that it got.
+pub fn b_says(code: u16, request: &str, more: &str, body: &str) -> String {
+    let m = Message::read(Bytes::from(request.to_owned())).unwrap();
+    let line = |name: Name| String::from_utf8_lossy(m.value(name).unwrap()).into_owned();
+    let to = line(Name::To);
+    let tag = if to.contains("tag=") || code == 100 { "" } else { ";tag=tb" };
+    let head = format!(
+        "SIP/2.0 {code} Said\r\nVia: {}\r\nFrom: {}\r\nTo: {to}{tag}\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Contact: <sip:b@{B}>\r\n{more}",
+        line(Name::Via),
+        line(Name::From),
+        line(Name::CallId),
+        line(Name::CSeq)
+    );
+    with_body(head, body)
+}
+
+/// A request of B in its dialog, by the INVITE that it got.
+pub fn b_asks(method: &str, cseq: u32, invite: &str, body: &str) -> String {
+    let (from, to) = (header(invite, "To"), header(invite, "From"));
+    let call_id = header(invite, "Call-ID");
+    let head = format!(
+        "{method} sip:us@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {B};branch=z9hG4bKb{method}{cseq}\r\n\
+         From: {from};tag=tb\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
+         Contact: <sip:b@{B}>\r\nMax-Forwards: 70\r\n"
+    );
+    with_body(head, body)
+}
+
+/// A call that is up: A's 200 and B's INVITE.
+pub fn talking(world: &mut World) -> (String, String) {
+    world.a(invite("", SDP_A));
+    let b_invite = world.last_b("INVITE");
+    world.b(b_says(180, &b_invite, "", ""));
+    world.pass(Duration::from_millis(1000));
+    world.b(b_says(200, &b_invite, "", SDP_B));
+    let ok = world.last_a("200 INVITE");
+    world.a(a_asks("ACK", 1, &ok, ""));
+    world.to_a.clear();
+    world.to_b.clear();
+    (ok, b_invite)
+}
