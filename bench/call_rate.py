@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from sipp import Sipp  # noqa: E402
 CALLER, CALLEE = "127.1.20.1", "127.2.20.1"
 LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "prefix": "61255",
         "peer": f"{CALLEE}:5060"}
-# The RTP pool is as wide as the ephemeral range allows: a lease rests after its call.
-PORTS = "10000-32766"
+# The RTP pool is as wide as the descriptors and the ephemeral range allow: a lease rests after its
+# call, so that a high rate needs many.
+DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+PORTS = f"10000-{10000 + min(22766, (DESCRIPTORS - 1024) // 2 * 2)}"
 MODES = {"bypass": "bypass", "anchored": "relay", "direct": None}
 # Of all calls, how many may be a retransmission of something before a rate is not clean.
 RETRANSMISSIONS = 0.001

@@ -98,6 +98,8 @@ ROWS = [
         cdr={**CONNECTED, "hold_count": 1, "hold_ms": held_once}),
     Row("early_media", 21, "uac_early_media", "uas_early_media", cdr=CONNECTED),
     Row("digest", 22, "uac_basic", "uas_auth", cdr=CONNECTED, secret="s3cret", **AGENT),
+    Row("transparent", 25, "uac_basic", "uas_basic", cdr=CONNECTED, role="agent-leg",
+        profile="transparent"),
     Row("options", 23, "uac_options", None, cdr=None),
 ]
 MEDIA = Row("media", 15, "", "")
@@ -166,7 +168,9 @@ def cdr_complaints(row, node, a, b, figures):
         complaints += checks.legs_are_apart(cdrs, {header(text, "Call-ID") for text in offered})
         invite = next(text for sent, _, text in a.messages() if sent)
         if offered:
-            hidden = [row.caller, header(invite, "Call-ID"), header(invite, "User-Agent")]
+            hidden = [header(invite, "Call-ID"), header(invite, "User-Agent")]
+            if row.profile != "transparent":  # which keeps A's own words, its host among them
+                hidden.append(row.caller)
             complaints += checks.nothing_of_a_on_b(invite, offered[0], hidden)
             figures["identity"] = report.identity(invite, offered[0])
         if offered and row.role == "customer-leg":
