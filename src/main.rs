@@ -1,5 +1,4 @@
 //! Arguments in, exit code out.
-#![allow(unreachable_pub)] // Nothing of a binary can be reached from outside.
 
 mod cli;
 

@@ -1,12 +1,15 @@
 //! `cooee run`: a node, from its configuration to the signal that ends it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use cooee_config::Loaded;
 use cooee_server::error::Error;
 use cooee_server::names;
 use cooee_server::node::Node;
+use cooee_signalling::switch::input::Input;
+use cooee_web::{Admin, Auth};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -58,7 +61,7 @@ async fn live(loaded: &Loaded) -> Result<(), Error> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-    let admin = tokio::spawn(cooee_web::serve::serve(listener, node.admin(), async {
+    let admin = tokio::spawn(cooee_web::serve::serve(listener, admin(loaded, &node), async {
         let _ = admin_stopped.await;
     }));
     let sip: Vec<String> = loaded.sip.binds.iter().map(ToString::to_string).collect();
@@ -84,6 +87,17 @@ async fn live(loaded: &Loaded) -> Result<(), Error> {
     let _ = admin.await;
     tokio::task::block_in_place(|| node.stop());
     Ok(())
+}
+
+fn admin(loaded: &Loaded, node: &Node) -> Admin {
+    let orders = node.inbox().clone();
+    Admin {
+        telemetry: Arc::clone(node.telemetry()),
+        commands: Arc::new(move |command| orders.push(Input::Command(command))),
+        readiness: Arc::new(node.readiness()),
+        store: Some(loaded.node.data_dir.join(cooee_store::store::FILE)),
+        auth: loaded.admin.token.clone().map_or(Auth::None, Auth::Token),
+    }
 }
 
 /// Lets live calls end: no new ones, until none is left, the deadline, or a second signal.

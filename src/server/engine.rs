@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use cooee_media::socket::RecvBatch;
+use cooee_model::fact::{Refusal, Rejected};
 use cooee_signalling::call::context::Output;
 use cooee_signalling::switch::Switch;
 use cooee_signalling::switch::input::Input;
@@ -139,7 +140,15 @@ impl Engine {
             self.parts.switch.handle(clock::now(), input, &mut self.out);
         }
         self.parts.switch.handle(clock::now(), Input::Wake, &mut self.out);
+        self.count_refusals();
         self.parts.outbound.carry_out(&mut self.out);
+    }
+
+    /// What is no SIP is counted here: it makes no fact.
+    fn count_refusals(&self) {
+        let broken = |r: &&Rejected| r.why == Refusal::Malformed;
+        let count = as_u64(self.out.rejected.iter().filter(broken).count());
+        self.parts.telemetry.engine.parse_errors.fetch_add(count, Ordering::Relaxed);
     }
 
     fn housekeeping(&mut self) {

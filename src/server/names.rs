@@ -37,13 +37,18 @@ pub fn look_up(peers: &[Peer]) -> Vec<(Transport, SocketAddr)> {
 }
 
 /// Looks all names up and tells the engine. A lookup that finds nothing changes nothing.
-pub fn tell(plan: &Arc<Plan>, inbox: &Inbox) {
+/// `false`: there are trunks to be called and none of them has an address.
+pub fn tell(plan: &Arc<Plan>, inbox: &Inbox) -> bool {
+    let (mut wanted, mut found) = (false, false);
     for (trunk, settings) in plan.trunks.iter().enumerate() {
         let registrars = settings.registrations.iter().map(|r| &r.registrar).take(1).cloned();
         let peers: Vec<Peer> = settings.peers.iter().cloned().chain(registrars).collect();
+        wanted |= !peers.is_empty();
         let peers = look_up(&peers);
         if !peers.is_empty() {
+            found = true;
             inbox.push(Input::Peers { trunk, peers });
         }
     }
+    found || !wanted
 }

@@ -21,7 +21,6 @@ use cooee_store::feed::{Feed, Meter as FeedMeter, Settings as FeedSettings};
 use cooee_store::store::Store;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
-use cooee_web::{Admin, Auth};
 
 use crate::clock;
 use crate::engine::{self, Parts};
@@ -49,13 +48,14 @@ pub struct Node {
     inbox: Inbox,
     telemetry: Arc<Telemetry>,
     plan: Arc<Plan>,
-    admin: Admin,
     journal: JournalMeter,
     feed: Feed,
     feed_meter: FeedMeter,
     engine: JoinHandle<()>,
     spine: JoinHandle<()>,
     stop: Arc<AtomicBool>,
+    unreachable: Arc<AtomicBool>,
+    told: Spine,
     recovered: usize,
 }
 
@@ -66,7 +66,12 @@ impl Node {
     /// What could not be had, and why.
     pub fn start(loaded: &Loaded) -> Result<Self, Error> {
         let now = clock::now();
-        let plan = Arc::new(loaded.plan.clone());
+        let mut plan = loaded.plan.clone();
+        if plan.node.host.is_empty() {
+            let bind = loaded.sip.binds.first().map(std::net::SocketAddr::ip);
+            plan.node.host = bind.map(|ip| reachable(ip).to_string()).unwrap_or_default();
+        }
+        let plan = Arc::new(plan);
         let telemetry = Arc::new(Telemetry::new(identity(loaded, &plan), now));
         let data = |source| Error::Data { dir: loaded.node.data_dir.clone(), source };
         std::fs::create_dir_all(&loaded.node.data_dir).map_err(data)?;
@@ -108,6 +113,7 @@ impl Node {
             tracing::warn!(calls = recovery.live.len(), "calls cut by a restart are being closed");
         }
         let (spine, spine_thread) = Spine::start(Arc::clone(&telemetry))?;
+        let told = spine.clone();
         let outbound =
             Outbound::new(Arc::clone(&udp), journal, relay, spine, Arc::clone(&telemetry));
         let stop = Arc::new(AtomicBool::new(false));
@@ -120,22 +126,22 @@ impl Node {
             telemetry: Arc::clone(&telemetry),
             stop: Arc::clone(&stop),
         };
-        names::tell(&plan, &inbox);
+        let unreachable = Arc::new(AtomicBool::new(!names::tell(&plan, &inbox)));
         let engine = engine::start(parts)?;
-        let admin = admin(loaded, &telemetry, &inbox);
         let feed_meter = feed.meter();
         let recovered = recovery.live.len();
         Ok(Self {
             inbox,
             telemetry,
             plan,
-            admin,
             journal: meter,
             feed,
             feed_meter,
             engine,
             spine: spine_thread,
             stop,
+            unreachable,
+            told,
             recovered,
         })
     }
@@ -145,9 +151,31 @@ impl Node {
         self.recovered
     }
 
-    /// What the admin API works with.
-    pub fn admin(&self) -> Admin {
-        self.admin.clone()
+    /// What is measured and counted.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// What the node still lacks to take calls, in words; to be asked again at any time.
+    pub fn readiness(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+        let (feed, stop) = (self.feed_meter.clone(), Arc::clone(&self.stop));
+        let (unreachable, lost) = (Arc::clone(&self.unreachable), self.journal.clone());
+        move || {
+            let mut lacking = Vec::new();
+            if stop.load(Ordering::Acquire) {
+                lacking.push("the engine has ended".to_owned());
+            }
+            if lost.read().head_used_bytes * 10 > HEAD_BYTES * 9 {
+                lacking.push("the journal is full: its disk does not keep up".to_owned());
+            }
+            if unreachable.load(Ordering::Relaxed) {
+                lacking.push("no trunk that calls can be sent to has an address".to_owned());
+            }
+            if feed.read().unreadable > 0 {
+                lacking.push("the journal holds records of a later version".to_owned());
+            }
+            lacking
+        }
     }
 
     /// Where inputs go.
@@ -157,7 +185,8 @@ impl Node {
 
     /// Looks the trunks' names up again.
     pub fn look_up_names(&self) {
-        names::tell(&self.plan, &self.inbox);
+        let found = names::tell(&self.plan, &self.inbox);
+        self.unreachable.store(!found, Ordering::Relaxed);
     }
 
     /// Once a second: windows move on, figures of the journal and the feed are published.
@@ -176,6 +205,7 @@ impl Node {
         to.facts.store(fed.facts, Ordering::Relaxed);
         to.refused.store(fed.refused, Ordering::Relaxed);
         to.unreadable.store(fed.unreadable, Ordering::Relaxed);
+        self.telemetry.engine.untold.store(self.told.dropped(), Ordering::Relaxed);
         let lag = from.synced.0.saturating_sub(fed.position.0);
         to.lag_records_now.store(lag, Ordering::Relaxed);
     }
@@ -199,6 +229,7 @@ impl Node {
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.inbox.ring();
+        drop(self.told);
         let last = |thread: JoinHandle<()>, name| {
             if thread.join().is_err() {
                 tracing::error!(name, "a thread ended by a fault");
@@ -283,19 +314,4 @@ fn fingerprint(dir: &std::path::Path) -> u64 {
     full.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, |state, &byte| {
         (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-fn admin(loaded: &Loaded, telemetry: &Arc<Telemetry>, inbox: &Inbox) -> Admin {
-    let orders = inbox.clone();
-    let auth = match &loaded.admin.token {
-        Some(token) => Auth::Token(token.clone()),
-        None => Auth::None,
-    };
-    Admin {
-        telemetry: Arc::clone(telemetry),
-        commands: Arc::new(move |command| orders.push(Input::Command(command))),
-        readiness: Arc::new(Vec::new),
-        store: Some(loaded.node.data_dir.join("cooee.db")),
-        auth,
-    }
 }
