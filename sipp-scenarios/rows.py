@@ -108,6 +108,8 @@ LOAD_MEDIA = Row("load_media", 24, "uac_basic", "uas_basic")
 TIMER = Row("timer", 30, "uac_refused", None, 2, 2, codes=(408, 503, 504),
             cdr={"outcome": failure}, silent=True)
 
+LINES = Row("lines", 31, "", "uas_registrar")
+
 
 def run_row(row, where, node):
     """Runs one row; gives (complaints, figures). Without a node A calls B directly."""
@@ -214,6 +216,29 @@ def run_timer(where):
         node.stop()
 
 
+def run_lines(where):
+    """Three lines register with a registrar that asks for digest; each contact is ours."""
+    node = Node(where / "node-lines", [LINES.line()], sip="127.3.0.3", ports="20200-20398")
+    with open(node.config, "a") as config:
+        config.write(f"""
+[[trunk]]
+name = "lines"
+profile = "unitalk-lines"
+peers = ["udp:{LINES.callee}:5060"]
+lines = "2000:one\\n2001:two\\n2002:three"
+""")
+    registrar = Sipp("uas_registrar", where / "lines", LINES.callee, 3, log="msg")
+    try:
+        node.start()
+        complaints = checks.sipp_went("registrar", registrar.wait(30), registrar.stat(), 3)
+        if complaints:
+            complaints.append(f"the registrar said: {registrar.errors()}")
+        return complaints, {"lines": registrar.stat()}
+    finally:
+        registrar.stop()
+        node.stop()
+
+
 class Suite:
     """Runs rows, prints each as it ends, and remembers what failed."""
 
@@ -271,7 +296,7 @@ def latency_row(node, rows):
 
 def main():
     given = arguments()
-    names = [row.name for row in ROWS] + ["media", "timer", "load", "capture", "chaos"]
+    names = [row.name for row in ROWS] + ["media", "timer", "lines", "load", "capture", "chaos"]
     if given.list:
         print("\n".join(names))
         return 0
@@ -309,6 +334,8 @@ def run_wanted(suite, wanted, given):
         return
     if "timer" in wanted:
         suite.run("timer", lambda: run_timer(suite.where))
+    if "lines" in wanted:
+        suite.run("lines", lambda: run_lines(suite.where))
     if "load" in wanted:
         suite.run("load", lambda: load(suite.where, LOAD, LOAD_MEDIA, given.calls, given.rate))
     if "capture" in wanted:

@@ -1,7 +1,7 @@
 //! Which source a leg's socket believes, and where what is meant for that leg goes.
 //!
 //! ```text
-//!  Nobody --peer named--> Unlocked --believed packet--> Locked --signalled address speaks--> Locked
+//!  Nobody --peer named--> Unlocked --believed packet--> Locked --signalled one speaks--> Locked
 //!    ^                       ^                            |                                  there
 //!    +---- peer withdrawn ---+------- peer named ---------+
 //! ```

@@ -130,7 +130,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), first in 128..192_u8) {
+        fn no_bytes_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            first in 128..192_u8,
+        ) {
             let mut likely = bytes.clone();
             if let Some(byte) = likely.first_mut() {
                 *byte = first;

@@ -271,7 +271,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_order_keeps_the_books(
-            packets in prop::collection::vec((0..3_u32, any::<u16>(), any::<u32>(), any::<u64>()), 0..300),
+            packets in prop::collection::vec(
+                (0..3_u32, any::<u16>(), any::<u32>(), any::<u64>()),
+                0..300,
+            ),
             step in 1..200_u16,
         ) {
             let mut reception = Reception::default();

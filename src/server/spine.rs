@@ -84,7 +84,9 @@ fn log(fact: &Fact) {
             tracing::info!(%call, seq, trunk, source, sip_call_id, "invited");
         }
         What::Forwarded { trunk, route, role, did_rule, attempt, sip_call_id, .. } => {
-            tracing::info!(%call, seq, trunk, route, %role, did_rule, attempt, sip_call_id, "forwarded");
+            tracing::info!(
+                %call, seq, trunk, route, %role, did_rule, attempt, sip_call_id, "forwarded"
+            );
         }
         What::Ringing { code, early_media } => {
             tracing::info!(%call, seq, code, early_media, "ringing");

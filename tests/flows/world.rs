@@ -22,7 +22,8 @@ use cooee_signalling::transaction::flow::{Flow, Transport};
 pub const A: &str = "192.0.2.10:5060";
 pub const B: &str = "198.51.100.20:5060";
 pub const STRANGER: &str = "203.0.113.66:5060";
-pub const SDP_A: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\nt=0 0\r\n\
+pub const SDP_A: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\n\
+t=0 0\r\n\
     m=audio 6000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
 pub const SDP_B: &str = "v=0\r\no=b 5 5 IN IP4 198.51.100.21\r\ns=-\r\nc=IN IP4 198.51.100.21\r\n\
     t=0 0\r\nm=audio 7000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
@@ -256,7 +257,8 @@ fn with_body(head: String, body: &str) -> String {
 pub fn invite(more: &str, body: &str) -> String {
     let head = format!(
         "INVITE sip:+61491570156@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKa1\r\n\
-         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\nTo: <sip:+61491570156@192.0.2.1>\r\n\
+         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\n\
+         To: <sip:+61491570156@192.0.2.1>\r\n\
          Call-ID: call-a\r\nCSeq: 1 INVITE\r\nContact: <sip:a@{A}>\r\n{more}"
     );
     with_body(head, body)
@@ -278,7 +280,8 @@ pub fn a_asks(method: &str, cseq: u32, answer: &str, body: &str) -> String {
 pub fn a_cancels() -> String {
     format!(
         "CANCEL sip:+61491570156@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP {A};branch=z9hG4bKa1\r\n\
-         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\nTo: <sip:+61491570156@192.0.2.1>\r\n\
+         From: \"Dialer\" <sip:+61280001111@192.0.2.10>;tag=ta\r\n\
+         To: <sip:+61491570156@192.0.2.1>\r\n\
          Call-ID: call-a\r\nCSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n"
     )
 }
@@ -305,7 +308,8 @@ pub fn b_asks(method: &str, cseq: u32, invite: &str, body: &str) -> String {
     let (from, to) = (header(invite, "To"), header(invite, "From"));
     let call_id = header(invite, "Call-ID");
     let head = format!(
-        "{method} sip:us@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {B};branch=z9hG4bKb{method}{cseq}\r\n\
+        "{method} sip:us@192.0.2.1:5060 SIP/2.0\r\n\
+        Via: SIP/2.0/UDP {B};branch=z9hG4bKb{method}{cseq}\r\n\
          From: {from};tag=tb\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
          Contact: <sip:b@{B}>\r\nMax-Forwards: 70\r\n"
     );

@@ -2,15 +2,15 @@
 //! descriptors of its process.
 #![allow(clippy::unwrap_used)]
 
-mod common;
+mod peers;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use common::{RELAY_PORT_A, World};
 use cooee_media::socket;
 use cooee_model::ids::{CallId, Lease};
 use cooee_model::media::{MediaCommand, MediaEvent};
+use peers::{RELAY_PORT_A, World};
 
 #[test]
 fn a_thousand_calls_leave_nothing_behind() {

@@ -1,14 +1,13 @@
 //! The relay on real loopback sockets: what passes, from where to where, and what is told.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-mod common;
+mod peers;
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Peer, RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
 use cooee_media::error::Error;
 use cooee_media::limits::COMMANDS_WAITING;
 use cooee_media::pool::Pool;
@@ -19,6 +18,7 @@ use cooee_model::media::{Latch, MediaCommand, MediaEvent};
 use cooee_model::sample::{Sample, Unmeasured};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
+use peers::{Peer, RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
 
 #[test]
 fn packets_pass_bit_exact_both_ways_from_the_leased_ports() {

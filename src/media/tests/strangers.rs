@@ -1,14 +1,14 @@
 //! Who must neither hear nor speak: RTP bleed and injection (CVE-2017-14099, CVE-2025-53399).
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod common;
+mod peers;
 
 use std::time::Duration;
 
-use common::{RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
 use cooee_media::socket;
 use cooee_model::ids::{CallId, Lease, Side};
 use cooee_model::media::{Latch, MediaCommand};
+use peers::{RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
 
 const STRANGER: u8 = 66;
 

@@ -107,7 +107,8 @@ impl Challenge {
         };
         let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
         let mut value = format!(
-            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\"",
+            "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", \
+             response=\"{response}\"",
             escape(login.user),
             escape(&self.realm),
             escape(nonce),
@@ -152,7 +153,8 @@ mod tests {
     fn the_examples_of_rfc_2617_and_rfc_7616() {
         let md5 = challenge(
             "Digest realm=\"testrealm@host.com\", qop=\"auth,auth-int\", \
-             nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
+             nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", \
+             opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"",
         )
         .unwrap();
         let login = Login { user: "Mufasa", secret: "Circle Of Life" };

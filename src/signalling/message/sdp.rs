@@ -326,10 +326,13 @@ pub fn find<'a>(content_type: &[u8], body: &'a [u8]) -> Option<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::message::text::lossy;
+    use proptest::{collection, num};
 
     const OFFER: &[u8] = b"v=0\r\no=uac 53655765 2353687637 IN IP4 10.9.9.9\r\ns=-\r\n\
-        c=IN IP4 10.9.9.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\n\
-        a=rtcp:6005\r\na=candidate:1 1 UDP 1 10.9.9.9 6000 typ host\r\nm=video 6002/2 RTP/AVP 96\r\n\
+        c=IN IP4 10.9.9.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8 0 101\r\n\
+        a=rtpmap:101 telephone-event/8000\r\n\
+        a=rtcp:6005\r\na=candidate:1 1 UDP 1 10.9.9.9 6000 typ host\r\n\
+        m=video 6002/2 RTP/AVP 96\r\n\
         c=IN IP4 10.9.9.8\r\na=sendonly\r\n";
 
     #[test]
@@ -381,7 +384,8 @@ mod tests {
 
     #[test]
     fn a_description_in_a_multipart_body_is_found() {
-        let body = b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\nContent-Type: application/SDP\r\n\r\n\
+        let body = b"--b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b\r\n\
+            Content-Type: application/SDP\r\n\r\n\
             v=0\r\nm=audio 4 RTP/AVP 8\r\n--b--\r\n";
         let got = find(b"multipart/mixed;boundary=\"b\"", body).unwrap();
         assert_eq!(got, b"v=0\r\nm=audio 4 RTP/AVP 8");
@@ -390,20 +394,28 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_break_the_reader(body in proptest::collection::vec(proptest::num::u8::ANY, 0..400)) {
+        fn no_bytes_break_the_reader(body in collection::vec(num::u8::ANY, 0..400)) {
             let origin = Origin { id: 1, version: 1, address: "192.0.2.1".parse().unwrap() };
-            let _ = (Session::read(&body), rewrite(&body, origin, Some(0), 10_000), fingerprint(&body));
+            let _ = (Session::read(&body), fingerprint(&body));
+            let _ = rewrite(&body, origin, Some(0), 10_000);
         }
 
         #[test]
-        fn what_the_sdp_crate_reads_we_read_the_same(port in 1..65535_u16, pt in 0..127_u8, hold: bool) {
+        fn what_the_sdp_crate_reads_we_read_the_same(
+            port in 1..65535_u16,
+            pt in 0..127_u8,
+            hold: bool,
+        ) {
             let dir = if hold { "inactive" } else { "sendrecv" };
-            let text = format!("v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n\
+            let text = format!("v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\n\
+                t=0 0\r\n\
                 m=audio {port} RTP/AVP {pt}\r\na={dir}\r\n");
-            let theirs = sdp::SessionDescription::unmarshal(&mut std::io::Cursor::new(text.as_bytes())).unwrap();
+            let mut reader = std::io::Cursor::new(text.as_bytes());
+            let theirs = sdp::SessionDescription::unmarshal(&mut reader).unwrap();
             let ours = Session::read(text.as_bytes()).unwrap();
             let (their, our) = (&theirs.media_descriptions[0], &ours.media[0]);
-            proptest::prop_assert_eq!(their.media_name.port.value, isize::try_from(our.port).unwrap());
+            let port = isize::try_from(our.port).unwrap();
+            proptest::prop_assert_eq!(their.media_name.port.value, port);
             proptest::prop_assert_eq!(&their.media_name.formats, &our.formats);
             proptest::prop_assert_eq!(their.attribute("inactive").is_some(), our.holds());
         }

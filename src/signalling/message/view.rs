@@ -328,6 +328,7 @@ fn slice(bytes: &[u8], (from, to): (u16, u16)) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection, num};
 
     fn read(text: &'static str) -> Message {
         Message::read(Bytes::from_static(text.as_bytes())).unwrap()
@@ -335,8 +336,10 @@ mod tests {
 
     const TORTUOUS: &str = "\r\n\r\nINVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\n\
         TO :\r\n sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n\r\n\
-        from   : \"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n  tag = 98asjd8\r\n\
-        MaX-fOrWaRdS: 0068\r\nCall-ID: wsinv.ndaksdj@192.0.2.1\r\nl: 4\r\ncseq: 0009\r\n  INVITE\r\n\
+        from   : \"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n\
+          tag = 98asjd8\r\n\
+        MaX-fOrWaRdS: 0068\r\nCall-ID: wsinv.ndaksdj@192.0.2.1\r\nl: 4\r\ncseq: 0009\r\n\
+          INVITE\r\n\
         v:  SIP  / 2.0 /UDP 192.0.2.2;branch=390skdjuw\r\nX-Bin: \u{e9}\r\n\r\nbodyjunk";
 
     #[test]
@@ -356,7 +359,8 @@ mod tests {
 
     #[test]
     fn faults_are_told_apart() {
-        let base = "BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+        let base = "BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+            From: <sip:a@b>;tag=1\r\n\
             To: <sip:c@d>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n";
         let fault = |from: &str, to: &str| {
             let text = format!("{}\r\n", base.replace(from, to));
@@ -387,7 +391,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_break_the_index(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
+        fn no_bytes_break_the_index(bytes in collection::vec(num::u8::ANY, 0..600)) {
             if let Ok(m) = Message::read(Bytes::from(bytes)) {
                 let _ = (m.check(), m.via(), m.body().len(), m.headers().count());
             }

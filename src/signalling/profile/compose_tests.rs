@@ -144,7 +144,11 @@ fn a_target_that_has_left_the_plan_is_not_composed() {
 proptest! {
     /// S11: whatever A writes, no slot holds what could end a header.
     #[test]
-    fn no_slot_can_end_a_header(display in "\\PC{0,30}", user in "[!-~]{0,30}", id in "\\PC{0,60}") {
+    fn no_slot_can_end_a_header(
+        display in "\\PC{0,30}",
+        user in "[!-~]{0,30}",
+        id in "\\PC{0,60}",
+    ) {
         let plan = plan_with(|p| {
             p.write.from_display = template("{from.display}");
             p.write.from_user = template("{from.user}");
