@@ -117,7 +117,6 @@ class Node:
             configuration(data_dir, self.head.name, self.admin, lines, **settings))
         self.binary = Path(os.environ.get("COOEE_BIN", REPOSITORY / "target/release/cooee"))
         self.process = None
-        self.known_legs = {}
 
     def command(self, *words):
         return [str(self.binary), *words, "--config", str(self.config)]
@@ -163,28 +162,13 @@ class Node:
         return found
 
     def cdrs(self):
-        """All call detail records from `cooee cdr list --json`, each with its legs."""
-        found, cursor = [], []
-        while True:
-            words = ["cdr", "list", "--json", "--limit", "1000", *cursor]
-            done = subprocess.run(self.command(*words), capture_output=True, text=True,
-                                  stdin=subprocess.DEVNULL, check=False)
-            if done.returncode != 0:
-                raise RuntimeError(f"cdr export ended with {done.returncode}: {done.stderr}")
-            page = json.loads(done.stdout)
-            found += page["calls"]
-            if not page.get("next"):
-                break
-            cursor = ["--cursor", page["next"]]
-        for cdr in found:
-            cdr["legs"] = self.legs(cdr["id"])
-        return found
-
-    def legs(self, call):
-        """The legs of one call; asked for once, a record does not change any more."""
-        if call not in self.known_legs:
-            self.known_legs[call] = json.loads(self.get(f"/v1/cdr/{call}"))["legs"]
-        return self.known_legs[call]
+        """All call detail records with their legs, from `cooee cdr export --json`."""
+        done = subprocess.run(self.command("cdr", "export", "--json"), capture_output=True,
+                              text=True, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"cdr export ended with {done.returncode}: {done.stderr}")
+        calls = [json.loads(line) for line in done.stdout.splitlines()]
+        return [{**call["cdr"], "legs": call["legs"], "media": call["media"]} for call in calls]
 
     def cdrs_settled(self, wanted, seconds=10):
         """The records, once there are as many as wanted or the time is over."""

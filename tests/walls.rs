@@ -108,7 +108,7 @@ fn no_import_runs_up_and_the_core_is_a_value() {
 #[test]
 fn no_manifest_asks_for_a_room_above_or_beside() {
     let mut complaints = Vec::new();
-    let manifests = files("src").into_iter().filter(|path| is_manifest(path));
+    let manifests: Vec<_> = files("src").into_iter().filter(|p| is_manifest(p)).collect();
     assert!(manifests.len() > 5, "only {manifests:?} were found");
     for path in manifests {
         complaints.extend(manifest_complaints(&path, &read(&path)));
