@@ -8,6 +8,7 @@ use cooee_journal::journal::Journal;
 use cooee_media::relay::Relay;
 use cooee_model::sample::Sample;
 use cooee_signalling::call::context::{Output, Record};
+use cooee_signalling::transaction;
 use cooee_signalling::transaction::flow::{Hop, Transmit};
 use cooee_telemetry::Telemetry;
 use cooee_telemetry::measure::Measure;
@@ -112,7 +113,10 @@ impl Outbound {
 
     /// Sends in order, as much of a run on one socket as one system call takes.
     fn send(&mut self, sends: &[Transmit]) {
-        for run in sends.chunk_by(|a, b| a.flow.socket == b.flow.socket) {
+        // A measured message ends its run, so that its time is its own.
+        let together =
+            |a: &Transmit, b: &Transmit| a.flow.socket == b.flow.socket && a.measure.is_none();
+        for run in sends.chunk_by(together) {
             let Some(number) = run.first().map(|t| usize::from(t.flow.socket)) else { continue };
             let Some(socket) = self.udp.sockets().get(number) else { continue };
             let mut rest = run;
@@ -124,22 +128,25 @@ impl Outbound {
                 }
                 rest = rest.get(sent.count + refused..).unwrap_or_default();
             }
+            if let Some(measure) = run.last().and_then(|t| t.measure) {
+                self.measured(measure);
+            }
         }
-        let now = clock::now();
         for transmit in sends {
             let (method, code) = peek(&transmit.bytes);
             self.telemetry.engine.messages.count(Direction::Out, method, code);
-            if let Some(measure) = transmit.measure {
-                let place = match measure.hop {
-                    Hop::Trying => 0,
-                    Hop::InviteForward => 1,
-                    Hop::ResponseForward => 2,
-                    Hop::ByeForward => 3,
-                };
-                if let Some(hop) = self.hops.get_mut(place) {
-                    hop.record(nanos(measure.since, now));
-                }
-            }
+        }
+    }
+
+    fn measured(&mut self, measure: transaction::flow::Measure) {
+        let place = match measure.hop {
+            Hop::Trying => 0,
+            Hop::InviteForward => 1,
+            Hop::ResponseForward => 2,
+            Hop::ByeForward => 3,
+        };
+        if let Some(hop) = self.hops.get_mut(place) {
+            hop.record(nanos(measure.since, clock::now()));
         }
     }
 

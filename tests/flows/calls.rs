@@ -283,7 +283,7 @@ fn flow_37_bye_in_the_early_dialog() {
     let ringing = w.last_a("180 INVITE");
     w.to_a.clear();
     w.a(a_asks("BYE", 2, &ringing, ""));
-    assert_eq!(w.heard_a(), ["200 BYE", "487 INVITE"]);
+    assert_eq!(w.heard_a(), ["487 INVITE", "200 BYE"]);
     w.last_b("CANCEL");
     w.b(b_says(487, &b_invite, "", ""));
     w.assert_clean();

@@ -26,9 +26,13 @@ impl Call {
 
     /// A BYE from one side: answered at once, passed on with its Reason.
     pub fn bye(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, bye: &Message) {
+        let was = self.leg_mut(side).map(|l| std::mem::replace(&mut l.state, LegState::Gone));
+        // The other side's BYE leaves first: that is the line which is still open.
+        self.pass_bye(cx, side, was.unwrap_or(LegState::Gone), bye);
         self.reply(cx, side, server, bye, 200);
-        let Some(leg) = self.leg_mut(side) else { return };
-        let was = std::mem::replace(&mut leg.state, LegState::Gone);
+    }
+
+    fn pass_bye(&mut self, cx: &mut Cx<'_>, side: Side, was: LegState, bye: &Message) {
         if matches!(was, LegState::Gone | LegState::Ending) {
             return;
         }

@@ -84,9 +84,7 @@ impl Switch {
         let Arrival::New(server) = self.core.tx.open(&invite, flow, Owner::Nobody) else {
             return self.refuse(received, flow, &invite, (503, Refusal::Limit), out);
         };
-        let bytes = trying(&invite, flow.remote);
-        let measure = Some(Measure { hop: Hop::Trying, since: received });
-        self.core.tx.respond(now, server, 100, bytes, measure, &mut out.sends);
+        let hundred = trying(&invite, flow.remote);
         self.rates.call_begins(&decision.trunk);
         self.shown.note(&plan, &decision, received);
         let slot = self.calls.next();
@@ -94,6 +92,10 @@ impl Switch {
         let admitted = Admitted { slot, invite, flow, server, decision, leases };
         let mut call = Call::begin(&mut cx, admitted);
         call.settle(&mut cx);
+        // After B's INVITE, which the customer waits for; nobody waits for a 100. After a final
+        // response it is not sent at all.
+        let measure = Some(Measure { hop: Hop::Trying, since: received });
+        self.core.tx.respond(now, server, 100, hundred, measure, &mut out.sends);
         let (id, over) = (call.id, call.is_over());
         self.calls.insert(call);
         self.by_id.insert(id, slot);
