@@ -1,5 +1,6 @@
 //! `cooee run`: a node, from its configuration to the signal that ends it.
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,8 @@ pub fn run(config: &Path) -> u8 {
         Err(error) => Err(error.into()),
     };
     match ended {
-        Ok(()) => 0,
+        Ok(true) => 0,
+        Ok(false) => 3,
         Err(error) => {
             eprintln!("cooee: {error}");
             3
@@ -50,10 +52,12 @@ fn start_log(loaded: &Loaded) {
     let filter = tracing_subscriber::EnvFilter::try_new(&loaded.log.level)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     if loaded.log.json { log.json().init() } else { log.init() }
 }
 
-async fn live(loaded: &Loaded) -> Result<(), Error> {
+/// Runs until a signal; `false`: the engine ended by itself.
+async fn live(loaded: &Loaded) -> Result<bool, Error> {
     let address = loaded.admin.bind;
     let named = |source| Error::Admin { address, source };
     let listener = tokio::net::TcpListener::bind(address).await.map_err(named)?;
@@ -82,11 +86,12 @@ async fn live(loaded: &Loaded) -> Result<(), Error> {
             break;
         }
     }
+    let as_told = node.is_running();
     drain(&node, loaded.node.drain_seconds, &mut term, &mut int).await;
     let _ = stop_admin.send(());
     let _ = admin.await;
     tokio::task::block_in_place(|| node.stop());
-    Ok(())
+    Ok(as_told)
 }
 
 fn admin(loaded: &Loaded, node: &Node) -> Admin {

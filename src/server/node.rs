@@ -12,6 +12,7 @@ use cooee_journal::shared::{Meter as JournalMeter, Position};
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_model::command::Command;
+use cooee_model::media::Latch;
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
 use cooee_signalling::profile::plan::Plan;
@@ -95,7 +96,12 @@ impl Node {
             },
         )?;
 
-        let setup = Setup { locals: udp.locals().to_vec(), media: media_address(loaded) };
+        let latch = match loaded.media.latch {
+            cooee_config::Latch::Strict => Latch::Strict,
+            cooee_config::Latch::Open => Latch::Open,
+        };
+        let locals = udp.locals().to_vec();
+        let setup = Setup { locals, media: media_address(loaded), latch };
         let seed = clock::seed()?;
         let quarantine = QUARANTINE;
         let node = SwitchNode { plan: Arc::clone(&plan), setup, ports, quarantine, seed };

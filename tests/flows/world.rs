@@ -9,7 +9,7 @@ use bytes::Bytes;
 use cooee_config::secrets::Surroundings;
 use cooee_model::fact::{Fact, Rejected, What};
 use cooee_model::ids::CallId;
-use cooee_model::media::{MediaCommand, MediaEvent, StreamStats};
+use cooee_model::media::{Latch, MediaCommand, MediaEvent, StreamStats};
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Record, Setup};
 use cooee_signalling::leg::dialog::Local;
@@ -92,7 +92,11 @@ impl World {
         let now = Moment::new(1_000_000_000_000, 1_770_000_000_000_000_000);
         let node = Node {
             plan: Arc::new(loaded.plan),
-            setup: Setup { locals: vec![local], media: "192.0.2.1".parse().unwrap() },
+            setup: Setup {
+                locals: vec![local],
+                media: "192.0.2.1".parse().unwrap(),
+                latch: Latch::Strict,
+            },
             ports: (10_000..10_040).step_by(2).collect(),
             quarantine: Duration::from_secs(5),
             seed: [42; 24],

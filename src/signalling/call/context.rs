@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cooee_model::fact::{Fact, Rejected};
 use cooee_model::ids::CallId;
-use cooee_model::media::MediaCommand;
+use cooee_model::media::{Latch, MediaCommand};
 use cooee_model::moment::Moment;
 
 use crate::call::pool::Pool;
@@ -130,6 +130,8 @@ pub struct Setup {
     pub locals: Vec<Local>,
     /// The address that media is wanted at.
     pub media: IpAddr,
+    /// Which sources of media are believed where the trunk names no networks.
+    pub latch: Latch,
 }
 
 /// What all calls share.

@@ -190,7 +190,7 @@ impl Call {
         let trunk = self.leg(side).and_then(|l| cx.core.plan.trunk(&l.trunk));
         let latch = match trunk.map(|t| &t.media_allow) {
             Some(networks) if !networks.is_empty() => Latch::Networks(networks.clone()),
-            _ => Latch::Strict,
+            _ => cx.core.setup.latch.clone(),
         };
         let media = described.media.map(|(rtp, rtcp)| PeerMedia { rtp, rtcp, latch });
         cx.out.media.push(MediaCommand::Peer { call: self.id, side, media });

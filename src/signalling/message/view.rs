@@ -337,9 +337,9 @@ mod tests {
     const TORTUOUS: &str = "\r\n\r\nINVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0\n\
         TO :\r\n sip:vivekg@chair-dnrc.example.com ;   tag    = 1918181833n\r\n\
         from   : \"J Rosenberg \\\\\\\"\"       <sip:jdrosen@example.com>\r\n  ;\r\n\
-          tag = 98asjd8\r\n\
+        \x20 tag = 98asjd8\r\n\
         MaX-fOrWaRdS: 0068\r\nCall-ID: wsinv.ndaksdj@192.0.2.1\r\nl: 4\r\ncseq: 0009\r\n\
-          INVITE\r\n\
+        \x20 INVITE\r\n\
         v:  SIP  / 2.0 /UDP 192.0.2.2;branch=390skdjuw\r\nX-Bin: \u{e9}\r\n\r\nbodyjunk";
 
     #[test]
