@@ -12,19 +12,18 @@
 #   --direct     no node between: proves the scenarios themselves
 #   --keep       leaves the logs of the run and says where
 #
-# Needs sipp and python3; capture needs tcpdump and the right to use it.
+# Installs sipp and python3 where they are missing (as root); capture needs tcpdump and the right to
+# use it.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 build=yes
 for argument in "$@"; do
   case "$argument" in
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --direct | --list) build=no ;;
   esac
 done
-for tool in sipp python3; do
-  command -v "$tool" >/dev/null || { echo "$tool is missing (Debian: sip-tester, python3)" >&2 && exit 2; }
-done
+"$here/../tests/provide" sipp=sip-tester python3
 ulimit -n "$(ulimit -Hn)"
 if [ "$build" = yes ] && [ -z "${COOEE_BIN:-}" ]; then
   (cd "$here/.." && cargo build --release --locked --quiet --bin cooee)

@@ -85,8 +85,24 @@ impl World {
 
     pub fn with(mode: &str, profile: &str, role: &str) -> Self {
         let text = CONFIG.replace("MODE", mode).replace("PROFILE", profile).replace("ROLE", role);
+        Self::configured(&text)
+    }
+
+    /// A reaches us by a registered line, `+61491570156`.
+    pub fn with_a_line() -> Self {
+        let lines = "profile = \"unitalk-lines\"\npeers = [\"udp:192.0.2.10:5060\"]\n\
+            lines = \"+61491570156:s3cret\"";
+        let text = CONFIG.replace("MODE", "relay").replace("ROLE", "agent-leg");
+        let text = text.replace("profile = \"generic-ip-trunk\"", lines);
+        let mut world = Self::configured(&text.replace("PROFILE", "voximplant"));
+        let peers = vec![(Transport::Udp, A.parse().unwrap())];
+        world.input(Input::Peers { trunk: 0, peers });
+        world
+    }
+
+    fn configured(text: &str) -> Self {
         let around = Surroundings::new(Path::new("."), |_| None);
-        let loaded = cooee_config::load_str(&text, "test.toml", &around)
+        let loaded = cooee_config::load_str(text, "test.toml", &around)
             .unwrap_or_else(|findings| panic!("{findings}"));
         let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
         let now = Moment::new(1_000_000_000_000, 1_770_000_000_000_000_000);

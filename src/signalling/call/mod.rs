@@ -71,6 +71,8 @@ pub struct Call {
     pub invite: Option<Message>,
     /// Which target of the decision is being tried.
     pub attempt: u32,
+    /// The registered line of ours that was called; empty on a trunk without lines.
+    pub line: String,
     /// How media runs.
     pub path: Path,
     /// The port pairs that A and B send to, until the relay is over.

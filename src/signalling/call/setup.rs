@@ -14,6 +14,7 @@ use crate::leg::digest::{Challenge, Login};
 use crate::leg::half::{Cancel, Invite, Leg, LegState};
 use crate::leg::offer_answer::{Described, described};
 use crate::leg::{uac, uas};
+use crate::message::address::Uri;
 use crate::message::name::Name;
 use crate::message::sdp;
 use crate::message::view::Message;
@@ -65,7 +66,9 @@ impl Call {
         tell_decision(&mut account, &decision);
         account.legs.push(leg_account(&a, &invite, cx.received));
         let offer = described(sdp_of(&invite));
+        let line = line_of(cx, &a.trunk, &invite);
         let mut call = Self {
+            line,
             id,
             slot,
             a,
@@ -391,6 +394,13 @@ impl Call {
             b.acked = true;
         }
     }
+}
+
+/// The line that an INVITE of a trunk with registered lines calls: our Contact's user.
+fn line_of(cx: &Cx<'_>, trunk: &str, invite: &Message) -> String {
+    let has_lines = cx.core.plan.trunk(trunk).is_some_and(|t| !t.registrations.is_empty());
+    let uri = Uri::read(invite.request_uri()).filter(|_| has_lines);
+    uri.map(|u| u.user_text()).unwrap_or_default()
 }
 
 fn tell_decision(account: &mut Account, decision: &Decision) {

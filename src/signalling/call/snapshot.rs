@@ -159,6 +159,7 @@ impl Call {
             account: image.account,
             invite,
             attempt: u32::MAX,
+            line: String::new(),
             path: Path::Over,
             leases: None,
             audio: None,

@@ -10,6 +10,7 @@ use crate::call::context::{Cx, Output, Owner};
 use crate::call::setup::{Admitted, sdp_of};
 use crate::leg::offer_answer::described;
 use crate::leg::uas::trying;
+use crate::message::address::Uri;
 use crate::message::name::Name;
 use crate::message::view::Message;
 use crate::switch::Switch;
@@ -137,7 +138,20 @@ impl Switch {
         if anchored && !body.is_empty() && described(body).is_none_or(|d| d.audio.is_none()) {
             return Err((488, Refusal::Media));
         }
+        if self.line_is_busy(invite, trunk) {
+            return Err((486, Refusal::Limit));
+        }
         self.within_limits(now, trunk)
+    }
+
+    /// A registered line carries as many calls at a time as its registration says.
+    fn line_is_busy(&self, invite: &Message, trunk: usize) -> bool {
+        let Some(trunk) = self.core.plan.trunks.get(trunk) else { return false };
+        let user = Uri::read(invite.request_uri()).map(|u| u.user_text()).unwrap_or_default();
+        let Some(line) = trunk.registrations.iter().find(|r| r.user == user) else { return false };
+        let on_it = |call: &&Call| call.a.trunk == trunk.name && call.line == user && !call.ended;
+        let calls = self.calls.iter().map(|(_, call)| call).filter(on_it).count();
+        calls >= usize::try_from(line.max_calls).unwrap_or(usize::MAX)
     }
 
     /// A branch of ours in any Via: our own request has come back (RFC 3261, 16.3).
