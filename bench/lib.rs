@@ -13,11 +13,12 @@ use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::input::Input;
 use cooee_signalling::switch::{Node, Switch};
-use cooee_signalling::transaction::flow::{Flow, Transport};
+use cooee_signalling::transaction::flow::Flow;
 
 /// The dialer.
 pub const A: &str = "192.0.2.10:5060";

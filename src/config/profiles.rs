@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use cooee_model::account::Role;
 use cooee_signalling::message::text::is_token;
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::header::Patterns;
 use cooee_signalling::profile::number::{Context, Format};
 use cooee_signalling::profile::rules::{
     AnswerMeans, Auth, Behaviour, DirectCode, Dtmf, IpFamily, Kind, MediaRules, MediaSource,
-    Profile, Reading, RegisterRules, Transport, TrustReason, Writing,
+    Profile, Reading, RegisterRules, TrustReason, Writing,
 };
 use cooee_signalling::profile::source::{SOURCES, Source};
 use cooee_signalling::profile::template::{BadTemplate, Template, VARIABLES};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::{Limits, Peer, Registration, Trunk};
-use cooee_signalling::profile::rules::{Profile, Transport};
+use cooee_signalling::profile::rules::Profile;
 use cooee_signalling::profile::template::Variable;
 use ipnet::IpNet;
 use secrecy::SecretString;

@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::{Peer, Plan};
-use cooee_signalling::profile::rules;
 use cooee_signalling::switch::input::Input;
-use cooee_signalling::transaction::flow::Transport;
 
 use crate::inbox::Inbox;
 
@@ -18,11 +17,7 @@ pub const EVERY: Duration = Duration::from_secs(60);
 pub fn look_up(peers: &[Peer]) -> Vec<(Transport, SocketAddr)> {
     let mut found = Vec::new();
     for peer in peers {
-        let transport = match peer.transport {
-            rules::Transport::Udp => Transport::Udp,
-            rules::Transport::Tcp => Transport::Tcp,
-            rules::Transport::Tls => Transport::Tls,
-        };
+        let transport = peer.transport;
         let port = peer.port.unwrap_or(5060);
         if let Ok(ip) = peer.host.parse::<IpAddr>() {
             found.push((transport, SocketAddr::new(ip, port)));

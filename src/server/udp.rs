@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use bytes::Bytes;
 use cooee_media::socket::{RecvBatch, Socket, SocketOptions};
 use cooee_signalling::leg::dialog::Local;
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::switch::input::Input;
-use cooee_signalling::transaction::flow::{Flow, Transport};
+use cooee_signalling::transaction::flow::Flow;
 
 use crate::clock;
 use crate::error::Error;

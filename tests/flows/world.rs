@@ -14,10 +14,11 @@ use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Record, Setup};
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
 use cooee_signalling::switch::input::Input;
 use cooee_signalling::switch::{Node, Switch};
-use cooee_signalling::transaction::flow::{Flow, Transport};
+use cooee_signalling::transaction::flow::Flow;
 
 pub const A: &str = "192.0.2.10:5060";
 pub const B: &str = "198.51.100.20:5060";

@@ -11,8 +11,9 @@ use cooee_model::moment::Moment;
 
 use crate::call::pool::Pool;
 use crate::leg::dialog::Local;
+use crate::message::transport::Transport;
 use crate::profile::plan::{Plan, Trunk};
-use crate::transaction::flow::{Flow, Transmit, Transport};
+use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::key::Keyed;
 use crate::transaction::layer::{ClientId, Transactions};
 use crate::transaction::slots::Slot;

@@ -13,9 +13,10 @@ use crate::call::{Call, Path};
 use crate::leg::dialog::Dialog;
 use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::offer_answer::Description;
+use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::profile::decision::Decision;
-use crate::transaction::flow::{Flow, Transport};
+use crate::transaction::flow::Flow;
 use crate::transaction::layer::Arrival;
 use crate::transaction::slots::Slot;
 

@@ -8,9 +8,10 @@ use minicbor::{Decode, Encode};
 use crate::message::address::{Address, Uri};
 use crate::message::name::Name;
 use crate::message::text::{is_space, param};
+use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::message::write::Writer;
-use crate::transaction::flow::{Flow, Transport};
+use crate::transaction::flow::Flow;
 
 /// How one of our sockets is named in what we send.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod name;
 pub mod sdp;
 pub mod text;
+pub mod transport;
 pub mod via;
 pub mod view;
 pub mod write;

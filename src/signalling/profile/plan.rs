@@ -9,11 +9,12 @@ use cooee_model::account::Role;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::message::transport::Transport;
 use crate::profile::decision::{AnswerPolicy, Propagation};
 use crate::profile::filter::Condition;
 use crate::profile::number::Numbers;
 use crate::profile::policy::{Blacklist, WorkTime};
-use crate::profile::rules::{Profile, Transport};
+use crate::profile::rules::Profile;
 use crate::profile::zone::Zone;
 
 /// The configuration of the signalling plane. A call pins what was decided by it, never the plan.

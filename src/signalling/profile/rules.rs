@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cooee_model::account::Role;
 
+use crate::message::transport::Transport;
 use crate::profile::header::Patterns;
 use crate::profile::number::{Context, Format};
 use crate::profile::source::Source;
@@ -81,28 +82,6 @@ impl Kind {
             Self::Outbound => "peer-outbound",
             Self::Both => "peer-both",
             Self::RegisterInbound => "register-inbound",
-        }
-    }
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Transport {
-    /// UDP.
-    Udp,
-    /// TCP.
-    Tcp,
-    /// TLS over TCP.
-    Tls,
-}
-
-impl Transport {
-    /// The name that URIs and the configuration use.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-            Self::Tls => "tls",
         }
     }
 }

@@ -7,7 +7,8 @@ use cooee_model::command::Command;
 use cooee_model::media::MediaEvent;
 use cooee_model::moment::Moment;
 
-use crate::transaction::flow::{Flow, Transport};
+use crate::message::transport::Transport;
+use crate::transaction::flow::Flow;
 
 /// One input.
 #[derive(Debug)]

@@ -11,10 +11,11 @@ use crate::call::context::{Output, Owner, Purpose};
 use crate::leg::dialog::response_to;
 use crate::leg::half::{ALLOW, Invite};
 use crate::message::name::Name;
+use crate::message::transport::Transport;
 use crate::message::view::{Message, Method};
 use crate::switch::Switch;
 use crate::switch::limits::{RETRY_AFTER_S, SOURCE_MEMORY, SOURCES};
-use crate::transaction::flow::{Flow, Transmit, Transport};
+use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::layer::{Arrival, ClientId, Heard};
 use crate::transaction::slots::Slot;
 

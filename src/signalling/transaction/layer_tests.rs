@@ -6,7 +6,7 @@ use bytes::Bytes;
 use cooee_model::moment::Moment;
 
 use super::*;
-use crate::transaction::flow::Transport;
+use crate::message::transport::Transport;
 
 const FLOW: Flow = Flow {
     transport: Transport::Udp,
