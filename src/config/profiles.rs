@@ -70,7 +70,7 @@ pub(crate) fn load(root: &Section<'_>, around: &Surroundings<'_>) -> BTreeMap<St
     profiles
 }
 
-/// As [`load`], for tools that have no configuration.
+/// As `load`, for tools that have no configuration.
 pub fn all(around: &Surroundings<'_>) -> (BTreeMap<String, ProfileFile>, Vec<Finding>) {
     let mut findings = Vec::new();
     let mut profiles = BTreeMap::new();

@@ -15,7 +15,7 @@
 //! 5. A disk that stalls, or is full, delays nobody: the head fills, then records are lost and
 //!    counted, and a gap is recorded. When the disk is back all goes on by itself.
 //!
-//! The bytes are told in [`format`].
+//! The bytes are told in [`mod@format`].
 
 pub mod error;
 pub mod format;

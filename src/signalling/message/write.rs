@@ -7,7 +7,7 @@ use crate::message::text::is_space;
 
 /// Writes one message, header by header.
 ///
-/// Whatever is given as a value, display name or URI goes through [`Writer::flat`]: a line break or
+/// Whatever is given as a value, display name or URI goes through `Writer::flat`: a line break or
 /// NUL inside becomes a space, so no value can add a header (security S10, S11).
 #[derive(Debug)]
 pub struct Writer {
