@@ -57,3 +57,17 @@ fn a_line_carries_one_call_at_a_time() {
     w.last_a("486 INVITE");
     assert_eq!(w.switch.gauges().calls, 1);
 }
+
+#[test]
+fn what_the_registrar_grants_to_our_contact_counts() {
+    let mut w = World::with_a_line();
+    w.pass(Duration::from_millis(1100));
+    let register = w.last_a("REGISTER");
+    w.to_a.clear();
+    let theirs = "Contact: <sip:other@192.0.2.9>;expires=9000\r\n";
+    let ours = "Contact: \"us\" <sip:+61491570156@192.0.2.1:5060;x=y>;q=0.5;expires=60\r\n";
+    let ok = says(200, &register, &format!("{theirs}{ours}Expires: 3600\r\n"));
+    w.a(ok.replace(&format!("Contact: <sip:b@{A}>\r\n"), ""));
+    w.pass(Duration::from_secs(50));
+    assert_eq!(w.heard_a().first().map(String::as_str), Some("REGISTER"));
+}

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use cooee_model::moment::Moment;
+use rsip::headers::{ToTypedHeader, UntypedHeader, untyped::Contact};
 
 use crate::call::context::{Alarm, Note, Output, Owner};
 use crate::leg::dialog::Dialog;
 use crate::leg::digest::{Challenge, Login};
 use crate::message::name::Name;
-use crate::message::text::{number, param};
+use crate::message::text::{lossy, number};
 use crate::message::view::Message;
 use crate::profile::plan::Registration;
 use crate::switch::Switch;
@@ -169,13 +170,13 @@ impl Switch {
     }
 }
 
-/// How long the registrar keeps our contact: its `expires`, else the `Expires` header.
+/// How long the registrar keeps our contact, seconds: the `expires` of the Contact that is ours,
+/// else the `Expires` header (RFC 3261, 10.2.4).
 fn granted(response: &Message, user: &str) -> Option<u32> {
-    let prefix = format!("sip:{user}@");
     let of_contact = response.list(Name::Contact).find_map(|contact| {
-        let address = crate::message::address::Address::read(contact)?;
-        address.uri.starts_with(prefix.as_bytes()).then_some(())?;
-        param(address.params, "expires").and_then(number)
+        let contact = Contact::new(lossy(contact)).typed().ok()?;
+        let ours = contact.uri.user().is_some_and(|u| u == user);
+        contact.expires().and_then(|e| e.seconds().ok()).filter(|_| ours)
     });
     of_contact.or_else(|| response.value(Name::Expires).and_then(number))
 }
