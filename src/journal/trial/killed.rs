@@ -48,8 +48,8 @@ fn of(seq: u32) -> Vec<u8> {
 fn a_killed_writer_loses_nothing_that_was_committed() {
     if let Ok(dirs) = std::env::var(CHILD) {
         let (head, disk) = dirs.split_once('|').unwrap();
-        let ground = Ground::new();
-        let settings = ground.settings();
+        // The child is killed and cleans nothing up: its own ground goes before it begins.
+        let settings = Ground::new().settings();
         write_for_ever(Settings {
             head_dirs: vec![head.into()],
             disk_dir: disk.into(),
