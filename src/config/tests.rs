@@ -146,6 +146,7 @@ fn each_mistake_of_a_single_key() {
         ("secret = \"s\"", "style = \"b24-contct\"", "did you mean `b24-contact`?"),
         ("secret = \"s\"", "", "note: trunk[1]: has no `secret`"),
         ("[\"ip.b24-1.bitrixphone.com\"]", "[\"tls:h:1\"]", "TLS is not built yet"),
+        ("[\"ip.b24-1.bitrixphone.com\"]", "[\"tcp:h:1\"]", "TCP is not built yet"),
         ("[\"ip.b24-1.bitrixphone.com\"]", "[\"udp:h:0\"]", "is no peer"),
         ("+61255501234", "+611300975707", "never presented"),
         ("+61255501234", "0255501234", "did[0].number"),
