@@ -49,6 +49,40 @@ pub struct Loaded {
     pub log: Log,
     /// The node itself.
     pub node: Node,
+    /// Who is told of calls.
+    pub webhooks: Vec<Webhook>,
+    /// Who may tell us of calls.
+    pub portals: Vec<PortalAccess>,
+}
+
+/// A receiver of signed webhooks: one `[[webhook]]`.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Its name in the outbox, in metrics and in the log; unique.
+    pub name: String,
+    /// Where events are posted: http or https.
+    pub url: String,
+    /// The key of the signature, raw bytes as base64 text in `whsec_` form, or any text.
+    pub secret: SecretString,
+    /// Which events it wants, by their names without `cooee.call.`; empty: all.
+    pub events: Vec<String>,
+    /// An attempt that takes longer has failed, milliseconds.
+    pub timeout_ms: u32,
+    /// Attempts at a time, each of another call.
+    pub max_in_flight: u32,
+    /// After this many seconds of failures an event is a dead letter.
+    pub give_up_after_s: u32,
+}
+
+/// A portal that may post events: one `[[portal]]`.
+#[derive(Clone, Debug)]
+pub struct PortalAccess {
+    /// Its id.
+    pub id: String,
+    /// What its events must carry (`auth[application_token]`).
+    pub application_token: SecretString,
+    /// What they must name, where it is set (`auth[member_id]`).
+    pub member_id: Option<String>,
 }
 
 /// SIP sockets.
@@ -170,7 +204,9 @@ pub fn load_str(text: &str, file: &str, around: &Surroundings<'_>) -> Result<Loa
         findings.extend(check::check(&draft, file));
         if findings.iter().all(Finding::is_note) {
             let Draft { plan, sip, media, admin, log, node } = draft;
-            return Ok(Loaded { plan, notes: findings, sip, media, admin, log, node });
+            let (webhooks, portals) = (Vec::new(), Vec::new());
+            let notes = findings;
+            return Ok(Loaded { plan, notes, sip, media, admin, log, node, webhooks, portals });
         }
     }
     Err(Findings(findings))
@@ -235,6 +271,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
         policy,
         retry,
         settings,
+        portals: Vec::new(),
     };
     Draft { plan, sip, media, admin, log, node }
 }

@@ -233,6 +233,7 @@ fn behaviour(root: &mut Section<'_>) -> Behaviour {
         ("customer", AnswerMeans::Customer),
     ];
     habits.answer_means = section.word("answer_means", &means, habits.answer_means);
+    habits.signals_hold = section.flag("signals_hold", true);
     if let Some(value) = section.value("trust_reason") {
         habits.trust_reason = match (value.flag(), value.is_text()) {
             (Some(true), _) => TrustReason::Always,

@@ -332,6 +332,16 @@ pub struct Account {
     /// The legs, A first; every B try has its own.
     #[n(23)]
     pub legs: Vec<LegAccount>,
+    /// The portal's id of the agent (`USER_ID`), where the portal said it.
+    #[n(24)]
+    pub agent: Option<String>,
+    /// The portal's id of the call, where one was found.
+    #[n(25)]
+    pub portal_call_id: Option<String>,
+    /// The platform that answered does not signal its holds: `hold_ms` 0 then says nothing.
+    #[n(26)]
+    #[cbor(default)]
+    pub hold_unknown: bool,
 }
 
 impl Account {
@@ -362,6 +372,9 @@ impl Account {
             recovered: false,
             wall_spans: false,
             legs: Vec::new(),
+            agent: None,
+            portal_call_id: None,
+            hold_unknown: false,
         }
     }
 }

@@ -52,6 +52,12 @@ pub enum What {
         /// The user dialled.
         #[n(4)]
         called: String,
+        /// The dialer's own id of the call, where its profile reads one.
+        #[n(5)]
+        external_id: Option<String>,
+        /// The dialer's campaign, where its profile reads one.
+        #[n(6)]
+        autodialer: Option<String>,
     },
     /// An INVITE towards B was handed out.
     #[n(1)]
@@ -100,6 +106,9 @@ pub enum What {
         /// Half width of the uncertainty, milliseconds.
         #[n(1)]
         err_ms: u32,
+        /// The portal's id of the agent, where the portal said it.
+        #[n(2)]
+        agent: Option<String>,
     },
     /// RTP has been forwarded both ways at or after the agent's answer.
     #[n(5)]
@@ -141,6 +150,23 @@ pub enum What {
         /// Whose.
         #[n(0)]
         side: Side,
+    },
+    /// The portal's call that this call is was found.
+    #[n(11)]
+    PortalLinked {
+        /// The portal's id in our configuration.
+        #[n(0)]
+        portal: String,
+        /// The portal's id of the call.
+        #[n(1)]
+        portal_call_id: String,
+    },
+    /// The portal's word changed the account after the end: this one replaces it.
+    #[n(12)]
+    Amended {
+        /// The account as it is now.
+        #[n(0)]
+        account: Box<Account>,
     },
 }
 

@@ -9,4 +9,5 @@ pub mod fact;
 pub mod ids;
 pub mod media;
 pub mod moment;
+pub mod portal;
 pub mod sample;

@@ -92,8 +92,8 @@ fn log(fact: &Fact) {
             tracing::info!(%call, seq, code, early_media, "ringing");
         }
         What::PlatformAnswered {} => tracing::info!(%call, seq, "platform answered"),
-        What::AgentAnswered { source, err_ms } => {
-            tracing::info!(%call, seq, %source, err_ms, "agent answered");
+        What::AgentAnswered { source, err_ms, agent } => {
+            tracing::info!(%call, seq, %source, err_ms, agent, "agent answered");
         }
         What::Bridged {} => tracing::info!(%call, seq, "bridged"),
         What::Held { by } => tracing::info!(%call, seq, %by, "held"),
@@ -102,6 +102,13 @@ fn log(fact: &Fact) {
             let (outcome, party) = (account.outcome, account.end_party);
             let (code, reason) = (account.sip_final, &account.reason);
             tracing::info!(%call, seq, %outcome, %party, code, reason, "ended");
+        }
+        What::PortalLinked { portal, portal_call_id } => {
+            tracing::info!(%call, seq, portal, portal_call_id, "portal call found");
+        }
+        What::Amended { account } => {
+            let (outcome, source) = (account.outcome, account.answer_source);
+            tracing::info!(%call, seq, %outcome, %source, "amended");
         }
         What::Measured { a, b } => {
             tracing::debug!(%call, seq, a.packets, a.lost, b.packets, b.lost, "measured");

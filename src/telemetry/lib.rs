@@ -198,6 +198,8 @@ mod tests {
             sip_call_id: String::new(),
             customer: "+61491570156".to_owned(),
             called: String::new(),
+            external_id: None,
+            autodialer: None,
         };
         fact(call, 0, what)
     }

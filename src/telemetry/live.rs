@@ -194,7 +194,10 @@ impl LiveCall {
                     }
                 }
             }
-            What::Measured { .. } | What::MediaStarted { .. } => {}
+            What::Measured { .. }
+            | What::MediaStarted { .. }
+            | What::PortalLinked { .. }
+            | What::Amended { .. } => {}
         }
         self.state = self.state_now();
     }
@@ -329,6 +332,8 @@ mod tests {
             sip_call_id: "a".to_owned(),
             customer: "+61491570156".to_owned(),
             called: "200".to_owned(),
+            external_id: None,
+            autodialer: None,
         };
         fact(call, 0, what)
     }
@@ -358,7 +363,7 @@ mod tests {
             attempt: 1,
             sip_call_id: "b".to_owned(),
         };
-        let answered = What::AgentAnswered { source: AnswerSource::Sip200, err_ms: 0 };
+        let answered = What::AgentAnswered { source: AnswerSource::Sip200, err_ms: 0, agent: None };
         for (seq, what, want) in [
             (1, forwarded, State::Forwarded),
             (2, What::Ringing { code: 180, early_media: false }, State::Ringing),

@@ -123,6 +123,8 @@ impl Observer {
             | What::Bridged {}
             | What::Held { .. }
             | What::Resumed { .. }
+            | What::PortalLinked { .. }
+            | What::Amended { .. }
             | What::MediaStarted { .. } => {}
         }
     }

@@ -111,6 +111,8 @@ impl Node {
             sip_call_id: "x".to_owned(),
             customer: "+61491570156".to_owned(),
             called: "200".to_owned(),
+            external_id: None,
+            autodialer: None,
         };
         self.telemetry.observe(&Fact { call, seq: 0, at: START, what });
         call

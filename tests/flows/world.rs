@@ -258,6 +258,8 @@ fn what(what: &What) -> &'static str {
         What::Held { .. } => "Held",
         What::Resumed { .. } => "Resumed",
         What::Ended { .. } => "Ended",
+        What::PortalLinked { .. } => "PortalLinked",
+        What::Amended { .. } => "Amended",
         What::Measured { .. } => "Measured",
         What::MediaStarted { .. } => "MediaStarted",
     }

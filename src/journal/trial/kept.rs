@@ -25,6 +25,8 @@ fn invited() -> Fact {
         sip_call_id: "a84b4c76e66710@203.0.113.5".into(),
         customer: "+61491570156".into(),
         called: "901".into(),
+        external_id: None,
+        autodialer: None,
     };
     let at = Moment::new(5_000_000_001, 1_767_225_600_000_000_001);
     Fact { call: call(1), seq: 0, at, what }

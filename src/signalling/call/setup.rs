@@ -100,6 +100,8 @@ impl Call {
             sip_call_id: crate::message::text::lossy(&self.a.dialog.call_id),
             customer: self.account.customer.clone(),
             called: self.account.called.clone(),
+            external_id: Some(self.account.external_id.clone()).filter(|id| !id.is_empty()),
+            autodialer: Some(self.account.autodialer.clone()).filter(|id| !id.is_empty()),
         };
         self.fact(cx, cx.received, invited);
         cx.core.tx.hand_over(

@@ -37,7 +37,7 @@ impl Call {
         self.account.times.agent = Some(at);
         self.account.answer_source = source;
         self.account.answer_err_ms = Some(err_ms);
-        self.fact(cx, at, What::AgentAnswered { source, err_ms });
+        self.fact(cx, at, What::AgentAnswered { source, err_ms, agent: None });
         if self.path == Path::Relayed {
             cx.out.media.push(MediaCommand::Mark { call: self.id, at });
         }

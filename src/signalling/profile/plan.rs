@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cooee_model::account::Role;
 use ipnet::IpNet;
@@ -42,6 +43,8 @@ pub struct Plan {
     pub retry: Retry,
     /// Timers and limits of the node.
     pub settings: Settings,
+    /// Portals that speak of our calls.
+    pub portals: Vec<Portal>,
 }
 
 impl Plan {
@@ -104,6 +107,28 @@ pub struct Trunk {
     pub registrations: Vec<Registration>,
     /// What it may use.
     pub limits: Limits,
+    /// The portal whose line this trunk is; `None`: no portal speaks of its calls.
+    pub portal: Option<PortalLine>,
+}
+
+/// A line of a portal: what its events name (`ACCOUNT_SEARCH_ID`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortalLine {
+    /// The portal's id.
+    pub portal: String,
+    /// The line, as `sip12`.
+    pub line: String,
+}
+
+/// A portal that speaks of our calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Portal {
+    /// Its id.
+    pub id: String,
+    /// How long after the end of a call its events are still taken.
+    pub settle: Duration,
+    /// How far before its stamp an event may have happened: the portal's own delay.
+    pub slack: Duration,
 }
 
 /// Where a trunk's calls are sent.

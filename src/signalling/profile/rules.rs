@@ -257,6 +257,8 @@ pub struct DirectCode {
 pub struct Behaviour {
     /// Who has answered when it gives its 2xx.
     pub answer_means: AnswerMeans,
+    /// It signals a hold by re-INVITE; else a hold may be heard in the media alone.
+    pub signals_hold: bool,
     /// Whether its Reason is believed.
     pub trust_reason: TrustReason,
     /// Status codes that are told to it as another code.
@@ -285,6 +287,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             answer_means: AnswerMeans::Agent,
+            signals_hold: true,
             trust_reason: TrustReason::Always,
             error_map: BTreeMap::new(),
             require_100rel: false,

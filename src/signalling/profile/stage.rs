@@ -128,6 +128,7 @@ pub(super) fn plan() -> Plan {
         policy: Policy { reject_unparsable: true, ..Policy::default() },
         retry: Retry::default(),
         settings: Settings::default(),
+        portals: Vec::new(),
     }
 }
 

@@ -29,6 +29,8 @@ fn invited(call: CallId, at: Moment) -> Fact {
         sip_call_id: "a1".to_owned(),
         customer: format!("+6149157{:04}", call.0 % 10_000),
         called: "200".to_owned(),
+        external_id: None,
+        autodialer: None,
     };
     Fact { call, seq: 0, at, what }
 }
@@ -64,7 +66,7 @@ fn story(call: CallId, begun: Moment, length: u32) -> Vec<Fact> {
         (1, forwarded),
         (1, What::Ringing { code: 180, early_media: false }),
         (2, What::PlatformAnswered {}),
-        (9, What::AgentAnswered { source: AnswerSource::Sip200, err_ms: 0 }),
+        (9, What::AgentAnswered { source: AnswerSource::Sip200, err_ms: 0, agent: None }),
         (10, What::Bridged {}),
         (40, What::Ended { account: Box::new(account) }),
     ];
