@@ -31,6 +31,19 @@ pub(crate) fn check(draft: &Draft, file: &str) -> Vec<Finding> {
         findings.push(Finding { key: key.to_owned(), ..Finding::note(file, what) });
     };
     note_ports(draft, &mut note);
+    match draft.admin.hooks_bind {
+        Some(_) if draft.portals.is_empty() => {
+            note(
+                "admin.hooks_bind",
+                "there is no [[portal]] that is believed: no hooks".to_owned(),
+            );
+        }
+        None if !draft.portals.is_empty() => {
+            let what = "`hooks_bind` is missing: the portal cannot tell anything";
+            note("admin", what.to_owned());
+        }
+        _ => {}
+    }
     if draft.plan.node.host.is_empty() {
         let what = "`advertise` is auto and `bind` is every address: the address that peers are \
                     told is found out at the start";

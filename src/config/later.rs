@@ -4,8 +4,7 @@
 use crate::table::Section;
 
 /// All of them. A section leaves this list in the change that builds its feature.
-const SECTIONS: [(&str, &str); 6] = [
-    ("portal", "Bitrix24 callbacks"),
+const SECTIONS: [(&str, &str); 5] = [
     ("unitalk", "the Unitalk API and its webhooks"),
     ("dispositions", "dispositions"),
     ("wrapup", "wrap-up"),

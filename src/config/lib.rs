@@ -19,6 +19,7 @@ pub mod later;
 pub mod maps;
 pub mod node;
 pub mod numbers;
+mod portals;
 pub mod profiles;
 pub mod routes;
 pub mod secrets;
@@ -26,6 +27,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod trunks;
+pub mod webhooks;
 
 use crate::finding::{Finding, Findings};
 use crate::secrets::Surroundings;
@@ -203,8 +205,7 @@ pub fn load_str(text: &str, file: &str, around: &Surroundings<'_>) -> Result<Loa
     if let Some(draft) = loaded {
         findings.extend(check::check(&draft, file));
         if findings.iter().all(Finding::is_note) {
-            let Draft { plan, sip, media, admin, log, node } = draft;
-            let (webhooks, portals) = (Vec::new(), Vec::new());
+            let Draft { plan, sip, media, admin, log, node, webhooks, portals } = draft;
             let notes = findings;
             return Ok(Loaded { plan, notes, sip, media, admin, log, node, webhooks, portals });
         }
@@ -221,6 +222,8 @@ pub(crate) struct Draft {
     pub(crate) admin: Admin,
     pub(crate) log: Log,
     pub(crate) node: Node,
+    pub(crate) webhooks: Vec<Webhook>,
+    pub(crate) portals: Vec<PortalAccess>,
 }
 
 fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
@@ -236,12 +239,14 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
     let admin = node::admin(root, around);
     let log = node::log(root);
     let profiles = profiles::load(root, around);
-    let trunks = trunks::trunks(root, &profiles, around);
+    let webhooks = webhooks::webhooks(root, around);
+    let portals = portals::portals(root, around);
+    let trunks = trunks::trunks(root, &profiles, &portals, around);
     let numbers = numbers::numbers(root);
     let dids = numbers::dids(root);
     let caller_id = numbers::caller_id(root, &dids);
     let zone = numbers::zone(root, &node.timezone);
-    let policy = numbers::policy(root, numbers, zone, around);
+    let policy = numbers::policy(root, numbers, zone, portals.timezone, around);
     let autodialers = maps::autodialers(root, around);
     let agents = maps::agents(root, around);
     let routes = routes::routes(root, settings.ring_timeout_s);
@@ -271,7 +276,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
         policy,
         retry,
         settings,
-        portals: Vec::new(),
+        portals: portals.plan,
     };
-    Draft { plan, sip, media, admin, log, node }
+    Draft { plan, sip, media, admin, log, node, webhooks, portals: portals.access }
 }

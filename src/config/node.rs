@@ -21,8 +21,7 @@ pub(crate) fn node(root: &mut Section<'_>) -> Node {
     };
     let Some(mut section) = root.table("node") else { return node };
     if let Some(id) = section.text("id") {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if id.is_empty() || id.len() > 64 || !id.chars().all(plain) {
+        if !is_name(&id) {
             section.error("id", "must be 1 to 64 letters, digits, `-`, `_`, `.`".to_owned());
         }
         node.id = id;
@@ -33,6 +32,12 @@ pub(crate) fn node(root: &mut Section<'_>) -> Node {
     node.drain_seconds = section.int("drain_seconds", node.drain_seconds, 0..=86_400);
     section.finish();
     node
+}
+
+/// Whether a text can stand in metrics, paths and logs: 1 to 64 letters, digits, `-`, `_`, `.`.
+pub(crate) fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && text.len() <= 64 && text.chars().all(plain)
 }
 
 /// Reads `[sip]`.
@@ -201,9 +206,6 @@ pub(crate) fn admin(root: &mut Section<'_>, around: &Surroundings<'_>) -> Admin 
             Ok(address) => admin.hooks_bind = Some(address),
             Err(_) => section.error(key, format!("`{text}` is no address:port")),
         }
-    }
-    if admin.hooks_bind.is_some() {
-        section.note("hooks_bind", "not used yet: webhooks".to_owned());
     }
     let given = section.value("token");
     let token = given.as_ref().and_then(|value| around.secret(value));

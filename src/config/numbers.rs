@@ -127,10 +127,10 @@ pub(crate) fn policy(
     root: &mut Section<'_>,
     (numbers, reject_unparsable): (Numbers, bool),
     zone: Zone,
+    portal: Option<String>,
     around: &Surroundings<'_>,
 ) -> Policy {
     let mut policy = Policy { numbers, reject_unparsable, zone, ..Policy::default() };
-    let portal = root.tables("portal").first_mut().and_then(|p| p.text("timezone"));
     let Some(mut section) = root.table("policy") else { return policy };
     policy.blacklist = maps::blacklist(&mut section, around);
     policy.au_telemarketing = section.flag("au_telemarketing", false);

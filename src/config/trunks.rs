@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 
 use crate::finding::hint;
+use crate::portals::{self, Portals};
 use crate::profiles::ProfileFile;
 use crate::secrets::Surroundings;
 use crate::table::Section;
@@ -23,16 +24,22 @@ const LINES: usize = 10_000;
 pub(crate) fn trunks(
     root: &mut Section<'_>,
     profiles: &BTreeMap<String, ProfileFile>,
+    portals: &Portals,
     around: &Surroundings<'_>,
 ) -> Vec<Trunk> {
     let mut trunks: Vec<Trunk> = Vec::new();
     for mut section in root.tables("trunk") {
-        let trunk = trunk(&mut section, profiles, around);
+        let mut trunk = trunk(&mut section, profiles, around);
+        trunk.portal = portals::line(&mut section, &trunk, portals);
         if trunks.iter().any(|t| t.name == trunk.name) && !trunk.name.is_empty() {
             section.error("name", format!("a second trunk `{}`", trunk.name));
         }
         for other in &trunks {
             overlap(&section, &trunk, other);
+            if let Some(twin) = trunk.portal.as_ref().filter(|p| other.portal.as_ref() == Some(p)) {
+                let what = format!("is line `{}` of portal `{}`", twin.line, twin.portal);
+                section.error("", format!("{what}, as trunk `{}`: set `portal_line`", other.name));
+            }
         }
         section.finish();
         trunks.push(trunk);
