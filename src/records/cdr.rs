@@ -61,10 +61,10 @@ pub struct Cdr {
     pub t_agent_src: String,
     /// Half width of its uncertainty, milliseconds.
     pub t_agent_err_ms: Option<u32>,
-    /// Whole time on hold, milliseconds.
-    pub hold_ms: i64,
-    /// How many times.
-    pub hold_count: u32,
+    /// Whole time on hold, milliseconds; empty: the platform does not signal its holds.
+    pub hold_ms: Option<i64>,
+    /// How many times; empty: as `hold_ms`.
+    pub hold_count: Option<u32>,
     /// Final code of B, or the one we refused with.
     pub sip_final: Option<u16>,
     /// Q.850 cause.
@@ -81,6 +81,10 @@ pub struct Cdr {
     pub recovered: bool,
     /// Spans are told by the wall clock.
     pub wall_spans: bool,
+    /// The portal's id of the agent.
+    pub agent: Option<String>,
+    /// The portal's id of the call.
+    pub portal_call_id: Option<String>,
     /// Platform set-up: platform's answer - INVITE.
     pub setup_ms: Option<f64>,
     /// Queue time, trunk view: agent - INVITE.
@@ -91,7 +95,7 @@ pub struct Cdr {
     pub bridge_ms: Option<f64>,
     /// Connect time: end - agent.
     pub connect_ms: Option<f64>,
-    /// Talk time: connect - hold.
+    /// Talk time: connect - hold; empty where the hold is.
     pub talk_ms: Option<f64>,
 }
 
@@ -164,6 +168,8 @@ impl Cdr {
     pub fn from_account(account: &Account) -> Self {
         let times = &account.times;
         let at = |moment: Option<Moment>| moment.map(|m| told(m, account));
+        // A platform that signals no holds may have held all the same: not 0, but not known.
+        let holds_known = !account.hold_unknown || account.hold_count > 0;
         Self {
             id: account.id.to_string(),
             node: account.node.clone(),
@@ -187,8 +193,8 @@ impl Cdr {
             t_end_us: at(times.end),
             t_agent_src: account.answer_source.name().to_owned(),
             t_agent_err_ms: account.answer_err_ms,
-            hold_ms: signed(account.hold_ms),
-            hold_count: account.hold_count,
+            hold_ms: holds_known.then_some(signed(account.hold_ms)),
+            hold_count: holds_known.then_some(account.hold_count),
             sip_final: code(account.sip_final),
             q850: code(account.q850),
             reason_text: text(&account.reason),
@@ -197,6 +203,8 @@ impl Cdr {
             status_code: status_code::of(account).map(str::to_owned),
             recovered: account.recovered,
             wall_spans: account.wall_spans,
+            agent: account.agent.clone(),
+            portal_call_id: account.portal_call_id.clone(),
             ..Self::default()
         }
         .measured()
@@ -212,7 +220,8 @@ impl Cdr {
         self.abandoned_ms = span_ms(invite, self.t_end_us).filter(|_| abandoned);
         self.bridge_ms = span_ms(self.t_agent_us, self.t_bridge_us);
         self.connect_ms = span_ms(self.t_agent_us, self.t_end_us);
-        self.talk_ms = self.connect_ms.map(|ms| (ms - self.hold_ms as f64).max(0.0));
+        let talk_ms = |(connect, hold): (f64, i64)| (connect - hold as f64).max(0.0);
+        self.talk_ms = self.connect_ms.zip(self.hold_ms).map(talk_ms);
         self
     }
 
@@ -365,6 +374,22 @@ mod tests {
         assert_eq!(cdr.abandoned_ms, Some(36_000.0));
         assert_eq!((cdr.trunk_queue_ms, cdr.connect_ms, cdr.talk_ms), (None, None, None));
         assert_eq!((cdr.status_code.as_deref(), cdr.duration_s()), (Some("304"), 0));
+    }
+
+    #[test]
+    fn holds_that_nobody_signals_are_not_known() {
+        let mut account = seed_004();
+        account.hold_unknown = true;
+        let held = Cdr::from_account(&account);
+        assert_eq!(
+            (held.hold_ms, held.hold_count),
+            (Some(8000), Some(1)),
+            "one was seen all the same"
+        );
+        (account.hold_ms, account.hold_count) = (0, 0);
+        let cdr = Cdr::from_account(&account);
+        assert_eq!((cdr.hold_ms, cdr.hold_count, cdr.talk_ms), (None, None, None));
+        assert_eq!(cdr.connect_ms, Some(18_000.0));
     }
 
     #[test]

@@ -150,6 +150,8 @@ fn about(cdr: &Cdr) -> String {
         ("chosen by", text(&cdr.did_rule)),
         ("autodialer", text(&cdr.autodialer_id)),
         ("dialer's id", text(&cdr.unitalk_call_id)),
+        ("agent", text(&cdr.agent)),
+        ("portal's id", text(&cdr.portal_call_id)),
         ("outcome", cdr.outcome.clone()),
         ("STATUS_CODE", text(&cdr.status_code)),
         ("ended by", cdr.end_party.clone()),
@@ -186,14 +188,14 @@ fn moments(cdr: &Cdr) -> String {
 }
 
 fn spans(cdr: &Cdr) -> String {
-    let hold_ms = (cdr.hold_count > 0).then_some(cdr.hold_ms as f64);
+    let held = cdr.hold_ms.filter(|_| cdr.hold_count.is_some_and(|count| count > 0));
     let rows: Vec<[String; 2]> = [
         ("set-up", cdr.setup_ms),
         ("queue, trunk view", cdr.trunk_queue_ms),
         ("abandoned after", cdr.abandoned_ms),
         ("bridge", cdr.bridge_ms),
         ("connect", cdr.connect_ms),
-        ("hold", hold_ms),
+        ("hold", held.map(|ms| ms as f64)),
         ("talk", cdr.talk_ms),
     ]
     .into_iter()
@@ -349,8 +351,8 @@ mod tests {
             t_end_us: Some(1_767_225_636_000_000),
             t_agent_src: "b24_event".into(),
             t_agent_err_ms: Some(500),
-            hold_ms: 8000,
-            hold_count: 1,
+            hold_ms: Some(8000),
+            hold_count: Some(1),
             outcome: "connected".into(),
             status_code: Some("200".into()),
             end_party: "agent".into(),

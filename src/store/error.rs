@@ -17,6 +17,16 @@ pub enum StoreError {
         /// The newest that this build knows.
         known: u32,
     },
+    /// Written by an earlier version of cooee, and opened by one who may not change it.
+    #[error("{path} has schema version {found}; `cooee run` brings it to {known}")]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema version.
+        found: u32,
+        /// The one that this build works on.
+        known: u32,
+    },
     /// SQLite refused.
     #[error("database: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -43,7 +53,7 @@ impl StoreError {
                 )
             ),
             Self::Journal(_) | Self::Thread(_) => true,
-            Self::Newer { .. } => false,
+            Self::Newer { .. } | Self::Older { .. } => false,
         }
     }
 }

@@ -253,5 +253,5 @@ impl Worker {
 
 /// Whether the database has a place for the fact.
 fn is_kept(fact: &Fact) -> bool {
-    matches!(fact.what, What::Ended { .. } | What::Measured { .. })
+    matches!(fact.what, What::Ended { .. } | What::Amended { .. } | What::Measured { .. })
 }

@@ -6,6 +6,7 @@
 pub mod error;
 pub mod feed;
 pub mod limits;
+pub mod outbox;
 pub mod query;
 mod row;
 pub mod store;

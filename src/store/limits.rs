@@ -20,3 +20,13 @@ pub const LOCK_WAIT: Duration = Duration::from_millis(500);
 
 /// Rows of one page. A larger wish is lowered to it.
 pub const PAGE_ROWS: u32 = 1000;
+
+/// Letters that one order (retry, drop) changes in one transaction.
+pub const CHUNK_LETTERS: u32 = 1000;
+
+/// How long what a call's events have said is kept after the last of them, microseconds of their
+/// own times: while the call lives, and after its end.
+pub const CONTEXT_US: (i64, i64) = (7 * 86_400_000_000, 3_600_000_000);
+
+/// How long delivered letters are kept, microseconds: to show when a receiver heard of a call.
+pub const DELIVERED_US: i64 = 86_400_000_000;

@@ -63,7 +63,8 @@ row!(Cdr in "session" by ["id"];
     id, node, role, route, config_rev, autodialer_id, unitalk_call_id, customer, called, did,
     did_rule, t_invite_us, t_invite_out_us, t_b_100_us, t_b_18x_us, t_b_200_us, t_queue_us,
     t_agent_us, t_bridge_us, t_end_us, t_agent_src, t_agent_err_ms, hold_ms, hold_count, sip_final,
-    q850, reason_text, end_party, outcome, status_code, recovered, wall_spans;
+    q850, reason_text, end_party, outcome, status_code, recovered, wall_spans, agent,
+    portal_call_id;
     Cdr::measured);
 
 row!(Leg in "leg" by ["session_id", "n"];

@@ -18,7 +18,7 @@ use crate::row::Row;
 pub const FILE: &str = "cooee.db";
 
 /// What brings a database from one schema version to the next; the first makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// An open database.
 #[derive(Debug)]
@@ -57,12 +57,31 @@ impl Store {
     /// Opens the database to ask only; any number of these live beside the one that writes.
     ///
     /// # Errors
-    /// [`StoreError::Newer`], [`StoreError::Sqlite`] (also where there is no file).
+    /// [`StoreError::Newer`], [`StoreError::Older`], [`StoreError::Sqlite`] (also where there is no
+    /// file).
     pub fn open_read_only(path: &Path) -> Result<Self, StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let db = Connection::open_with_flags(path, flags)?;
+        Self::open_existing(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    }
+
+    /// Opens the database to change letters of the outbox, beside the node that writes the rest.
+    ///
+    /// Commits are not synced: a power cut may take them, and letters are then sent again.
+    ///
+    /// # Errors
+    /// As [`open_read_only`](Self::open_read_only).
+    pub fn open_beside(path: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_existing(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        store.db.pragma_update(None, "synchronous", "NORMAL")?;
+        Ok(store)
+    }
+
+    fn open_existing(path: &Path, access: OpenFlags) -> Result<Self, StoreError> {
+        let db = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.busy_timeout(LOCK_WAIT)?;
-        known_version(&db, path)?;
+        let (found, known) = (known_version(&db, path)?, MIGRATIONS.len() as u32);
+        if found < known {
+            return Err(StoreError::Older { path: path.to_owned(), found, known });
+        }
         Ok(Self { db })
     }
 
@@ -117,7 +136,7 @@ pub(crate) fn write_group<'f>(
 ) -> Result<(), StoreError> {
     for fact in facts {
         match &fact.what {
-            What::Ended { account } => {
+            What::Ended { account } | What::Amended { account } => {
                 let cdr = Cdr::from_account(account);
                 cdr.upsert(tx)?;
                 for leg in Leg::all(account) {
