@@ -99,9 +99,6 @@ def complete(attempts, cdrs, dropped=()):
     for cdr in cdrs:
         seen = Counter(map(kind, calls.get(cdr["id"], [])))
         wanted = [name for name, field in TOLD_BY.items() if cdr.get(field) is not None]
-        # The portal may tell only after the end who answered: then `amended` says so.
-        if seen["amended"]:
-            wanted = [name for name in wanted if name != "agent_answered"]
         lacking = [name for name in [*wanted, "ended"] if not seen[name]]
         excused = sum(id.startswith(cdr["id"] + "-") for id in dropped)
         if len(lacking) > excused:

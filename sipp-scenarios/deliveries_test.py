@@ -90,11 +90,6 @@ class Deliveries(unittest.TestCase):
         rows = whole("x") + [attempt("x", 5, "amended", data=data)]
         self.assertEqual(deliveries.agrees(rows, [late]), [])
 
-    def test_who_answered_may_be_told_after_the_end(self):
-        rows = [one for one in whole("x") if deliveries.kind(one) != "agent_answered"]
-        self.assertEqual(len(deliveries.complete(rows, [cdr("x")])), 1)
-        self.assertEqual(deliveries.complete([*rows, attempt("x", 5, "amended")], [cdr("x")]), [])
-
     def test_figures(self):
         rows = whole("x")
         seen = deliveries.figures([{**rows[0], "verdict": "hang"}, *rows])

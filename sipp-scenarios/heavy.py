@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 import checks
-from node import Node
+import deliveries
+from node import Node, webhook
+from receiver import receiver_in
 from sipp import Sipp, header
 
 # What the allocator keeps after a burst; a leak of 1 kB a call would be above it after warm-up.
@@ -85,28 +87,39 @@ def leases_of(node):
 
 
 def chaos(where, row, times, seed):
-    """kill -9 under load, restart on the same directory: no answered call is lost or counted twice."""
+    """kill -9 under load, restart on the same directory: no answered call is lost or counted twice,
+    and who is to be told of it is told, whole and in order."""
     seed = random.randrange(1 << 32) if seed is None else seed
     dice = random.Random(seed)
-    node = Node(where / "node-chaos", [row.line()])
+    receiver = receiver_in(where / "chaos", rate=0.1, seed=seed)
+    node = Node(where / "node-chaos", [row.line()], more=webhook(receiver, timeout_ms=1000))
     complaints, figures = [], {"seed": seed, "crashes": times, "answered_a": 0, "answered_b": 0,
                                "up_at_the_crash": [], "ready_again_s": []}
     every_a, every_b = set(), set()
     try:
+        receiver.open()
         node.start()
         for number in range(times):
+            # Every other time nobody listens at the crash, so that the outbox is full.
+            (receiver.shut if dice.random() < 0.5 else receiver.open)()
             complaints += crash(where / f"crash{number}", row, node, dice, figures, every_a, every_b)
+        receiver.open()
         time.sleep(1)
         # Each B saw an answer for a call whose A may never have heard of it, and the other way.
         wanted = max(len(every_a), len(every_b))
         cdrs = node.cdrs_settled(wanted, 40)
         complaints += checks.crash_lost_nothing(cdrs, every_a, every_b)
         figures |= {"answered_a": len(every_a), "answered_b": len(every_b), "records": len(cdrs)}
+        complaints += node.outbox_emptied(120)
+        attempts = receiver.attempts()
+        complaints += deliveries.judged(attempts, node.cdrs())
+        figures |= {"webhooks": deliveries.figures(attempts)}
         if complaints:
             complaints.append(f"repeat with --seed {seed} --times {times}")
         return complaints, figures
     finally:
         node.stop()
+        receiver.close()
 
 
 def crash(where, row, node, dice, figures, every_a, every_b):

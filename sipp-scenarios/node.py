@@ -23,12 +23,14 @@ def free_port():
 
 
 def configuration(data_dir, journal_dir, admin, lines, *, sip=SIP, t1_ms=500, ports="12000-19998",
-                  max_cps=2000, media_mode="relay"):
+                  max_cps=2000, media_mode="relay", hooks=None, more=""):
     """A `cooee.toml` with the trunk `unitalk` on the A side and one trunk and route per line.
 
-    A line is a dict: name, role, profile, prefix (of the number dialled), peer (host:port), and for
-    a digest also login and secret.
+    A line is a dict: name, role, profile, prefix (of the number dialled), peer (host:port), for a
+    digest also secret, for a line of a portal portal_line and answer_source. `hooks` is where
+    portals may post, `more` stands at the end.
     """
+    hooks_bind = f'hooks_bind = "{hooks}"\n' if hooks else ""
     head = f"""\
 version = 1
 
@@ -56,7 +58,7 @@ mode = "{media_mode}"
 [admin]
 bind = "127.0.0.1:{admin}"
 auth = "none"
-
+{hooks_bind}
 [log]
 level = "warn"
 
@@ -77,14 +79,14 @@ limits = {{ cps = {max_cps}, sessions = 20000 }}
 """
     parts = [head]
     for line in lines:
-        secret = f'secret = "{line["secret"]}"\n' if "secret" in line else ""
+        keys = "".join(f'{key} = "{line[key]}"\n' for key in ("secret", "portal_line") if key in line)
         parts.append(f"""
 [[trunk]]
 name = "vox-{line['name']}"
 profile = "{line['profile']}"
 vars = {{ account_domain = "vox.example", login = "sip12", line = "sip12", app = "app", \
 account = "acc" }}
-{secret}peers = ["udp:{line['peer']}"]
+{keys}peers = ["udp:{line['peer']}"]
 limits = {{ cps = {max_cps}, sessions = 20000 }}
 
 [[route]]
@@ -93,9 +95,16 @@ role = "{line['role']}"
 from = "unitalk"
 when = {{ field = "to", op = "regex", value = '^\\+?{line['prefix']}' }}
 chain = [ {{ target = "trunk:vox-{line['name']}", timeout_s = 30 }} ]
-answer_source = "sip200"
+answer_source = "{line.get('answer_source', 'sip200')}"
 """)
-    return "".join(parts)
+    return "".join([*parts, more])
+
+
+def webhook(receiver, name="ops", **keys):
+    """A `[[webhook]]` that tells a receiver."""
+    given = {"name": name, "url": receiver.url, "secret": receiver.secret, **keys}
+    return "\n[[webhook]]\n" + "".join(f"{key} = {json.dumps(value)}\n"
+                                       for key, value in given.items())
 
 
 class Node:
@@ -178,6 +187,19 @@ class Node:
             if len(found) >= wanted or time.monotonic() > until:
                 return found
             time.sleep(0.1)
+
+    def outbox_emptied(self, seconds):
+        """Waits until no webhook waits, thrice in a row: the gauges are set once in a while."""
+        until, quiet = time.monotonic() + seconds, 0
+        while quiet < 3:
+            # What the database has not read yet may be an event too.
+            left = sum(count for name, count in self.metrics().items()
+                       if name.startswith(("cooee_outbox_depth", "cooee_store_lag_records")))
+            quiet = 0 if left else quiet + 1
+            if time.monotonic() > until:
+                return [f"{left:.0f} events still wait in the outbox after {seconds} s"]
+            time.sleep(0.5)
+        return []
 
     def rss_kb(self):
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():

@@ -20,6 +20,8 @@ import threading
 import time
 from collections import Counter
 
+ADDRESS = "127.4.0.1"
+SECRET = "whsec_YS1rZXktb2YtdGhpcnR5LXR3by1ieXRlcy1sb25nIQ=="
 FAULTS = ("500", "hang", "reset", "drip")
 ANSWERS = {"200": "200 OK", "410": "410 Gone", "500": "500 Internal Server Error"}
 TOLERANCE_S = 300
@@ -192,6 +194,12 @@ class Receiver:
             writer.write(text)
             await writer.drain()
         return True
+
+
+def receiver_in(where, **how):
+    """A receiver that keeps its log in a directory; it does not listen yet."""
+    where.mkdir(parents=True, exist_ok=True)
+    return Receiver(where / "webhooks.jsonl", ADDRESS, SECRET, **how)
 
 
 def reset(writer):

@@ -35,9 +35,10 @@ def show(results):
             show_times(result["row"], figures["times"])
         if "latency" in figures:
             show_latency(figures["latency"])
-        for name in ("load", "capture", "chaos"):
-            if result["row"] == name:
-                show_figures(name, figures)
+        if result["row"] in ("load", "callbacks", "outbox", "hooks", "capture", "chaos"):
+            show_figures(result["row"], figures)
+        if result["row"] == "callbacks-cost" and figures:
+            show_cost(figures)
 
 
 def show_times(row, calls):
@@ -63,3 +64,17 @@ def show_figures(name, figures):
     for key, value in figures.items():
         if key != "latency":
             print(f"  {key}: {value}")
+
+
+def show_cost(figures):
+    """INVITE forward, a receiver that hangs against no webhook, pair by pair."""
+    print("\ncallbacks-cost: INVITE forward, milliseconds")
+    print("  " + "".join(name.rjust(11) for name in
+                         ("pair", "p50 hang", "p50 none", "ratio", "p99 hang", "p99 none", "ratio")))
+    for number, one in enumerate(figures["pairs"], 1):
+        cells = [f"{number:11}"]
+        for p in ("p50", "p99"):
+            cells += [f"{one[name][p]:11.3f}" for name in ("hang_ms", "none_ms")]
+            cells.append(f"{one['ratio'][p]:11.3f}")
+        print("  " + "".join(cells))
+    print(f"  median ratio: {figures['median_ratio']}, within the limit: {figures['within']}")

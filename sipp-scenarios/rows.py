@@ -16,7 +16,9 @@ from pathlib import Path
 import checks
 import media_check
 import report
+from callbacks import callbacks, cost, outbox
 from heavy import capture, chaos, load
+from hooks import hooks
 from node import DID, Node
 from sipp import Sipp, header
 
@@ -109,6 +111,24 @@ TIMER = Row("timer", 30, "uac_refused", None, 2, 2, codes=(408, 503, 504),
             cdr={"outcome": failure}, silent=True)
 
 LINES = Row("lines", 31, "", "uas_registrar")
+HOOKS = Row("hooks", 34, "uac_load", "uas_load", **AGENT)
+
+# Rows with a node of their own, in the order in which they run.
+ALONE = {
+    "timer": lambda where, given: run_timer(where),
+    "lines": lambda where, given: run_lines(where),
+    "hooks": lambda where, given: hooks(where, HOOKS),
+    "outbox": lambda where, given: outbox(where, LOAD),
+    "load": lambda where, given: load(where, LOAD, LOAD_MEDIA, given.calls, given.rate),
+    "callbacks": lambda where, given: callbacks(where, LOAD, LOAD_MEDIA, given.calls, given.rate,
+                                                given.seed),
+    "capture": lambda where, given: capture(where, LOAD),
+    "chaos": lambda where, given: chaos(where, LOAD, given.times, given.seed),
+    "callbacks-cost": lambda where, given: cost(where, LOAD, given.pairs),
+}
+SLOW = {"load", "callbacks", "capture", "chaos"}
+# A measurement to look at, not a condition: it runs only where it is named.
+ASKED_FOR = {"callbacks-cost"}
 
 
 def run_row(row, where, node):
@@ -296,15 +316,15 @@ def latency_row(node, rows):
 
 def main():
     given = arguments()
-    names = [row.name for row in ROWS] + ["media", "timer", "lines", "load", "capture", "chaos"]
+    names = [row.name for row in ROWS] + ["media", *ALONE]
     if given.list:
         print("\n".join(names))
         return 0
     wanted = set(given.rows or ["smoke"])
     if "all" in wanted:
-        wanted |= set(names)
+        wanted |= set(names) - ASKED_FOR
     if "smoke" in wanted:
-        wanted |= set(names) - {"load", "capture", "chaos"}
+        wanted |= set(names) - ASKED_FOR - SLOW
     if unknown := wanted - set(names) - {"all", "smoke"}:
         print(f"no such row: {', '.join(sorted(unknown))}; --list names them", file=sys.stderr)
         return 2
@@ -332,29 +352,25 @@ def run_wanted(suite, wanted, given):
         run_plain(suite, rows, "media" in wanted, given.direct, given.media_s)
     if given.direct:
         return
-    if "timer" in wanted:
-        suite.run("timer", lambda: run_timer(suite.where))
-    if "lines" in wanted:
-        suite.run("lines", lambda: run_lines(suite.where))
-    if "load" in wanted:
-        suite.run("load", lambda: load(suite.where, LOAD, LOAD_MEDIA, given.calls, given.rate))
-    if "capture" in wanted:
-        suite.run("capture", lambda: capture(suite.where, LOAD))
-    if "chaos" in wanted:
-        suite.run("chaos", lambda: chaos(suite.where, LOAD, given.times, given.seed))
+    for name, run in ALONE.items():
+        if name in wanted:
+            suite.run(name, lambda run=run: run(suite.where, given))
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="run.sh", description="SIPp on both sides of a fresh node")
-    parser.add_argument("rows", nargs="*", help="smoke, load, chaos, capture, all, or single rows")
+    parser.add_argument("rows", nargs="*", help="smoke, all, or single rows")
     parser.add_argument("--json", action="store_true", help="figures as JSON on standard output")
     parser.add_argument("--direct", action="store_true", help="no node: A calls B")
     parser.add_argument("--keep", action="store_true", help="keep the logs and say where")
     parser.add_argument("--list", action="store_true", help="name the rows")
     parser.add_argument("--times", type=int, default=3, help="chaos: how many crashes")
-    parser.add_argument("--seed", type=int, default=None, help="chaos: repeat a run")
-    parser.add_argument("--calls", type=int, default=1000, help="load: how many calls")
-    parser.add_argument("--rate", type=int, default=50, help="load: calls a second")
+    parser.add_argument("--seed", type=int, default=None, help="chaos, callbacks: repeat a run")
+    parser.add_argument("--calls", type=int, default=1000,
+                        help="load, callbacks: how many calls")
+    parser.add_argument("--rate", type=int, default=50,
+                        help="load, callbacks: calls a second")
+    parser.add_argument("--pairs", type=int, default=7, help="callbacks-cost: pairs of runs")
     parser.add_argument("--media-s", type=float, default=5, help="media: seconds of audio")
     return parser.parse_args()
 

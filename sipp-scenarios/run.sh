@@ -3,9 +3,13 @@
 #
 #   sipp-scenarios/run.sh smoke            identity before and after, times of each call, percentiles
 #   sipp-scenarios/run.sh load             1,000 calls at 50 a second, media on a tenth
+#   sipp-scenarios/run.sh callbacks        webhooks of 1,000 calls through faults of their receiver
+#   sipp-scenarios/run.sh callbacks-cost   the delay of an INVITE with a receiver that hangs, and without
+#   sipp-scenarios/run.sh outbox           what an operator does with webhooks that wait
+#   sipp-scenarios/run.sh hooks            a portal's word on who answered, when, and how it came out
 #   sipp-scenarios/run.sh chaos            kill -9 under load, three times (--times N)
 #   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
-#   sipp-scenarios/run.sh all              every row
+#   sipp-scenarios/run.sh all              every row but callbacks-cost
 #   sipp-scenarios/run.sh <row> [<row>]    just these; --list names them
 #
 #   --json       the figures as JSON on standard output
@@ -19,7 +23,7 @@ here=$(dirname "$(readlink -f "$0")")
 build=yes
 for argument in "$@"; do
   case "$argument" in
-    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,21s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --direct | --list) build=no ;;
   esac
 done
