@@ -7,8 +7,8 @@ use cooee_model::ids::{CallId, Side};
 use cooee_model::media::PeerMedia;
 use cooee_model::moment::Moment;
 
+use crate::history::History;
 use crate::latch::{Gate, Verdict};
-use crate::limits::FORWARDS_KEPT;
 use crate::packet::{self, Kind};
 use crate::pool::Claim;
 use crate::socket::{Packet, Socket};
@@ -73,8 +73,8 @@ pub(crate) struct Leg {
     pub(crate) reception: Reception,
     /// When the last RTP packet was accepted.
     last: Option<Moment>,
-    /// When packets of this leg were handed to the kernel last, oldest first.
-    forwards: Forwards,
+    /// When packets of this leg were handed to the kernel.
+    forwards: History,
     /// A mark not answered yet.
     mark: Option<Moment>,
     /// What the kernel had dropped on both sockets when they were opened.
@@ -146,7 +146,7 @@ impl Leg {
             rtcp: Gate::default(),
             reception: Reception::default(),
             last: None,
-            forwards: Forwards::default(),
+            forwards: History::default(),
             mark: None,
             drops_before: 0,
         }
@@ -266,27 +266,5 @@ impl Leg {
         let answer = self.forwards.first_from(at);
         self.mark = if answer.is_none() { Some(at) } else { None };
         answer
-    }
-}
-
-/// The last times at which packets were handed on, a ring.
-#[derive(Debug, Default)]
-struct Forwards {
-    times: [Moment; FORWARDS_KEPT],
-    pushed: usize,
-}
-
-impl Forwards {
-    fn push(&mut self, at: Moment) {
-        if let Some(slot) = self.times.get_mut(self.pushed % FORWARDS_KEPT) {
-            *slot = at;
-        }
-        self.pushed += 1;
-    }
-
-    /// The earliest time kept that is not before `at`.
-    fn first_from(&self, at: Moment) -> Option<Moment> {
-        let kept = self.times.iter().take(self.pushed);
-        kept.filter(|time| time.mono >= at.mono).min().copied()
     }
 }

@@ -12,6 +12,7 @@
 mod call;
 pub mod counters;
 pub mod error;
+mod history;
 mod latch;
 pub mod limits;
 mod packet;

@@ -35,9 +35,11 @@ pub const DRAIN_BATCHES: usize = 16;
 /// [`Silent`]: cooee_model::media::MediaEvent::Silent
 pub const SWEEP: Duration = Duration::from_millis(200);
 
-/// Forwarding times remembered per direction: how far back (320 ms of voice) a late mark is
-/// answered exactly. An older mark is answered with the oldest time remembered.
+/// Forwarding times remembered exactly per direction (320 ms of voice).
 pub const FORWARDS_KEPT: usize = 16;
+
+/// A pause in one direction that ends its run: comfort noise comes more often than this.
+pub const RUN_BREAK: Duration = Duration::from_millis(500);
 
 /// A kernel receive stamp older than this at the read, or from the future, is not believed: the
 /// wall clock was set in between.

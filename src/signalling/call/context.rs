@@ -8,6 +8,7 @@ use cooee_model::fact::{Fact, Rejected};
 use cooee_model::ids::CallId;
 use cooee_model::media::{Latch, MediaCommand};
 use cooee_model::moment::Moment;
+use cooee_model::portal::Heard;
 
 use crate::call::pool::Pool;
 use crate::leg::dialog::Local;
@@ -54,6 +55,8 @@ pub enum Alarm {
     Cancelled(Slot, ClientId),
     /// The relay has not reported its end.
     MediaGone(Slot),
+    /// The portal has had its time to speak of a call that is over.
+    Settled(Slot),
     /// A line's registration is due.
     Register(u32),
 }
@@ -72,6 +75,8 @@ pub struct Output {
     pub rejected: Vec<Rejected>,
     /// Things worth a line in the log.
     pub notes: Vec<Note>,
+    /// What came of portals' events.
+    pub heard: Vec<Heard>,
 }
 
 impl Output {
@@ -82,6 +87,7 @@ impl Output {
         self.media.clear();
         self.rejected.clear();
         self.notes.clear();
+        self.heard.clear();
     }
 }
 

@@ -308,7 +308,8 @@ impl Call {
         }
         self.account.times.end = Some(cx.received);
         self.account.end_party = party;
-        self.account.outcome = outcome;
+        self.account.outcome = self.outcome_by_portal(outcome);
+        self.account.hold_unknown = self.account.hold_count == 0 && self.hides_holds(cx);
         for leg in &mut self.account.legs {
             leg.end.get_or_insert(cx.received);
         }
@@ -318,6 +319,14 @@ impl Call {
             cx.out.media.push(MediaCommand::Close { call: self.id });
             cx.core.alarms.set(cx.now, MEDIA_GRACE, Alarm::MediaGone(self.slot));
         }
+        self.begin_settling(cx);
+    }
+
+    /// Whether B answered and is of a kind that holds without telling.
+    fn hides_holds(&self, cx: &Cx<'_>) -> bool {
+        let trunk = self.b.as_ref().and_then(|b| cx.core.plan.trunk(&b.trunk));
+        self.account.times.b_200.is_some()
+            && trunk.is_some_and(|t| !t.profile.behaviour.signals_hold)
     }
 
     fn leg_ended(&mut self, side: Side, cx: &Cx<'_>) {

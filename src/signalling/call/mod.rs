@@ -13,6 +13,7 @@
 //!
 //! Cut by question: [`setup`] how a call comes up, [`answer`] what B's responses mean, [`midcall`]
 //! what passes while it is up, [`hangup`] who ended it and why, [`stopwatch`] when what happened,
+//! [`portal`] what the portal says of it,
 //! [`snapshot`] what a crash must not take.
 
 pub mod answer;
@@ -20,6 +21,7 @@ pub mod context;
 pub mod hangup;
 pub mod midcall;
 pub mod pool;
+pub mod portal;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;
@@ -33,6 +35,7 @@ use cooee_model::moment::Moment;
 
 use crate::call::context::{Cx, Owner, Purpose, Record};
 use crate::call::midcall::Relay;
+use crate::call::portal::Word;
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::Described;
 use crate::message::view::Message;
@@ -91,6 +94,10 @@ pub struct Call {
     pub held: Option<(Moment, Side)>,
     /// First packet forwarded from A and from B at or after the agent's answer.
     pub forwarded: (Option<Moment>, Option<Moment>),
+    /// What the portal has said of it.
+    pub word: Word,
+    /// It is over, is counted no more, and waits for the portal's last word.
+    pub resting: bool,
     /// Facts written so far.
     pub seq: u32,
     /// What a crash must not take has changed in this step.
@@ -122,13 +129,18 @@ impl Call {
         self.b.as_ref().is_some_and(|b| b.dialog.holds(message)).then_some(Side::B)
     }
 
-    /// Whether nothing is left to do: both legs over, media over.
-    pub fn is_over(&self) -> bool {
+    /// Whether the call is over: both legs gone, media over.
+    pub fn is_done(&self) -> bool {
         let gone = |leg: &Leg| leg.state == LegState::Gone;
         self.ended
             && gone(&self.a)
             && self.b.as_ref().is_none_or(gone)
             && self.path != Path::Relayed
+    }
+
+    /// Whether nothing is left to do: over, and the portal has had its say.
+    pub fn is_over(&self) -> bool {
+        self.is_done() && !self.word.settling
     }
 
     /// Writes a fact.

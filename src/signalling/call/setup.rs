@@ -8,6 +8,7 @@ use cooee_model::moment::Moment;
 use std::time::Duration;
 
 use crate::call::context::{Alarm, Cx, Owner, Purpose};
+use crate::call::portal::Word;
 use crate::call::{Call, Path};
 use crate::leg::dialog::{Dialog, cancel_of};
 use crate::leg::digest::{Challenge, Login};
@@ -86,6 +87,8 @@ impl Call {
             ended: false,
             held: None,
             forwarded: (None, None),
+            word: Word::default(),
+            resting: false,
             seq: 0,
             dirty: true,
         };

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use std::net::SocketAddr;
 
 use crate::call::context::{Cx, Owner, Purpose};
+use crate::call::portal::Word;
 use crate::call::{Call, Path};
 use crate::leg::dialog::Dialog;
 use crate::leg::half::{Invite, Leg, LegState};
@@ -47,6 +48,8 @@ struct ImageOut<'a> {
     b: Option<LegOut<'a>>,
     #[n(6)]
     ports: Option<(u16, u16)>,
+    #[n(7)]
+    word: &'a Word,
 }
 
 #[derive(Encode)]
@@ -89,6 +92,9 @@ struct Image {
     a: LegImage,
     #[n(5)]
     b: Option<LegImage>,
+    #[n(7)]
+    #[cbor(default)]
+    word: Word,
 }
 
 #[derive(Decode)]
@@ -129,6 +135,7 @@ impl Call {
             a: leg_out(&self.a, a_invite),
             b: self.b.as_ref().map(|b| leg_out(b, head(&b.sent))),
             ports,
+            word: &self.word,
         };
         let mut bytes = Vec::with_capacity(2048);
         // Writing to memory does not fail.
@@ -170,6 +177,8 @@ impl Call {
             ended: image.ended,
             held: None,
             forwarded: (None, None),
+            word: image.word,
+            resting: false,
             seq: image.seq,
             dirty: true,
         })
@@ -191,6 +200,9 @@ impl Call {
             };
             self.answer_a(cx, passed, None);
             self.a.state = LegState::Gone;
+        }
+        if self.word.settling {
+            self.begin_settling(cx);
         }
         self.over(cx, Party::Unknown, Outcome::Recovered);
         for side in [Side::A, Side::B] {

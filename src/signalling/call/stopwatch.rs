@@ -29,16 +29,29 @@ impl Call {
         };
         if by_sip {
             self.agent_answered(cx, at, AnswerSource::Sip200, 0);
+        } else {
+            // Who answered is a machine that finds an agent: the wait begins here, as far as SIP
+            // can tell (product definition 3.1).
+            self.account.times.queue = Some(at);
         }
+        self.believe_start(cx);
     }
 
     /// The agent (or the customer) answered.
-    fn agent_answered(&mut self, cx: &mut Cx<'_>, at: Moment, source: AnswerSource, err_ms: u32) {
+    pub(super) fn agent_answered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        at: Moment,
+        source: AnswerSource,
+        err_ms: u32,
+    ) {
         self.account.times.agent = Some(at);
         self.account.answer_source = source;
         self.account.answer_err_ms = Some(err_ms);
-        self.fact(cx, at, What::AgentAnswered { source, err_ms, agent: None });
-        if self.path == Path::Relayed {
+        let agent = self.account.agent.clone();
+        self.fact(cx, at, What::AgentAnswered { source, err_ms, agent });
+        self.dirty = true;
+        if self.path == Path::Relayed && !self.ended {
             cx.out.media.push(MediaCommand::Mark { call: self.id, at });
         }
     }

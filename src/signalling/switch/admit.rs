@@ -44,7 +44,7 @@ impl Second {
 }
 
 impl Rates {
-    fn call_begins(&mut self, trunk: &str) {
+    pub(super) fn call_begins(&mut self, trunk: &str) {
         self.trunks.entry(trunk.to_owned()).or_default().1 += 1;
     }
 
@@ -98,6 +98,9 @@ impl Switch {
         let measure = Some(Measure { hop: Hop::Trying, since: received });
         self.core.tx.respond(now, server, 100, hundred, measure, &mut out.sends);
         let (id, over) = (call.id, call.is_over());
+        if !plan.portals.is_empty() {
+            self.portals.wait(&call.account.customer, slot, &plan.policy.numbers);
+        }
         self.calls.insert(call);
         self.by_id.insert(id, slot);
         if over {
@@ -168,7 +171,7 @@ impl Switch {
     fn within_limits(&mut self, now: Moment, trunk: usize) -> Result<(), (u16, Refusal)> {
         let full = Err((503, Refusal::Limit));
         let settings = &self.core.plan.settings;
-        if self.calls.len() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
+        if self.live() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
             || !self.rates.node.take(now, settings.max_cps)
         {
             return full;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cooee_model::command::Command;
 use cooee_model::media::MediaEvent;
 use cooee_model::moment::Moment;
+use cooee_model::portal::PortalEvent;
 
 use crate::message::transport::Transport;
 use crate::transaction::flow::Flow;
@@ -33,6 +34,8 @@ pub enum Input {
         /// Addresses.
         peers: Vec<(Transport, SocketAddr)>,
     },
+    /// A portal speaks of a call.
+    Portal(PortalEvent),
     /// Nothing but time.
     Wake,
 }

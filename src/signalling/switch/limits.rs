@@ -8,6 +8,20 @@ pub const SOURCE_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Most addresses remembered as sources. Past it the oldest go.
 pub const SOURCES: usize = 4096;
 
+/// How far apart an INVITE of ours and the portal's `Init` may lie: ten seconds, and the second that
+/// the stamp leaves open.
+pub const INIT_WINDOW: Duration = Duration::from_secs(11);
+
+/// How long a portal's event waits for the one that names its call.
+pub const EARLY: Duration = Duration::from_secs(30);
+
+/// Most such events. Past it the oldest go.
+pub const EARLY_EVENTS: usize = 4096;
+
+/// Portal calls remembered after they are settled, or that were none of ours. Past it an event of
+/// theirs counts as early, and comes to nothing.
+pub const PORTAL_CALLS_KEPT: usize = 16_384;
+
 /// What `Retry-After` says when a limit was reached, seconds.
 pub const RETRY_AFTER_S: u32 = 5;
 

@@ -4,6 +4,7 @@ pub mod admit;
 pub mod input;
 pub mod limits;
 pub mod lines;
+pub mod portal;
 pub mod recover;
 pub mod route;
 
@@ -24,6 +25,7 @@ use crate::profile::plan::Plan;
 use crate::switch::admit::Rates;
 use crate::switch::input::Input;
 use crate::switch::lines::Line;
+use crate::switch::portal::Portals;
 use crate::transaction::key::{Keyed, Token};
 use crate::transaction::layer::{Expired, Transactions};
 use crate::transaction::limits::Clock;
@@ -50,6 +52,8 @@ pub struct Node {
 pub struct Gauges {
     /// Calls, those that are ending included.
     pub calls: usize,
+    /// Calls that are over and wait for the portal's last word.
+    pub settling: usize,
     /// Server and client transactions.
     pub transactions: (usize, usize),
     /// Port pairs leased.
@@ -75,6 +79,9 @@ pub struct Switch {
     rates: Rates,
     shown: Shown,
     lines: Vec<Line>,
+    portals: Portals,
+    /// Calls that are over and only wait for the portal's last word.
+    resting: usize,
     draining: bool,
 }
 
@@ -104,6 +111,8 @@ impl Switch {
             rates: Rates::default(),
             shown: Shown::default(),
             lines: Vec::new(),
+            portals: Portals::default(),
+            resting: 0,
             draining: false,
         };
         switch.begin_lines(now);
@@ -124,6 +133,7 @@ impl Switch {
             }
             Input::Command(Command::Drain) => self.draining = true,
             Input::Peers { trunk, peers } => self.learn_peers(now, trunk, peers),
+            Input::Portal(event) => self.portal_event(now, event, out),
             Input::Wake => {}
         }
         self.wake(now, out);
@@ -140,7 +150,8 @@ impl Switch {
     pub fn gauges(&self) -> Gauges {
         let counts = self.core.tx.counts();
         Gauges {
-            calls: self.calls.len(),
+            calls: self.live(),
+            settling: self.resting,
             transactions: self.core.tx.len(),
             leases: self.core.pool.leased(),
             resent: counts.resent,
@@ -189,6 +200,9 @@ impl Switch {
                 Alarm::MediaGone(slot) => {
                     self.step_at(now, now, slot, out, |call, cx| call.media_over(cx));
                 }
+                Alarm::Settled(slot) => {
+                    self.step_at(now, now, slot, out, |call, _| call.settled());
+                }
                 Alarm::Register(line) => self.register(now, line, out),
             }
         }
@@ -223,13 +237,31 @@ impl Switch {
         call.settle(&mut cx);
         if call.is_over() {
             self.forget(slot);
+        } else if call.is_done() && !call.resting {
+            call.resting = true;
+            self.resting += 1;
+            self.rates.call_over(&call.a.trunk);
         }
+    }
+
+    /// Calls that have legs or media.
+    fn live(&self) -> usize {
+        self.calls.len().saturating_sub(self.resting)
     }
 
     fn forget(&mut self, slot: Slot) {
         if let Some(call) = self.calls.remove(slot) {
             self.by_id.remove(&call.id);
-            self.rates.call_over(&call.a.trunk);
+            if call.resting {
+                self.resting = self.resting.saturating_sub(1);
+            } else {
+                self.rates.call_over(&call.a.trunk);
+            }
+            if !self.core.plan.portals.is_empty() {
+                let portal_call = call.word.portal.zip(call.account.portal_call_id);
+                let numbers = &self.core.plan.policy.numbers;
+                self.portals.forget(&call.account.customer, slot, numbers, portal_call);
+            }
             if !self.restored.is_empty() {
                 self.restored.retain(|_, s| *s != slot);
             }

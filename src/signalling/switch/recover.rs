@@ -36,6 +36,12 @@ impl Switch {
                 .map(|leg| leg.dialog.local_tag.clone());
             self.restored.extend(tags.map(|tag| (tag, slot)));
             let over = call.is_over();
+            let numbers = &self.core.plan.policy.numbers;
+            self.portals.wait(&call.account.customer, slot, numbers);
+            if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {
+                self.portals.link(portal, named, slot);
+            }
+            self.rates.call_begins(&call.a.trunk);
             self.calls.insert(call);
             self.by_id.insert(*id, slot);
             if over {
