@@ -4,11 +4,23 @@ use crate::cdr::{Cdr, Leg, Media};
 
 /// Microseconds since the Unix epoch as `2026-01-01T00:00:00.000Z`; rounded down.
 pub fn iso_utc(us: i64) -> String {
-    let ms = us.div_euclid(1000);
-    let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    let (second, us) = whole_second(us);
+    format!("{second}.{:03}Z", us / 1000)
+}
+
+/// Microseconds since the Unix epoch as `2026-01-01T00:00:00.000000Z` (RFC 3339).
+pub fn rfc3339(us: i64) -> String {
+    let (second, us) = whole_second(us);
+    format!("{second}.{us:06}Z")
+}
+
+/// The second in UTC, and the microseconds past it.
+fn whole_second(us: i64) -> (String, i64) {
+    let (s, us) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
+    let (days, s) = (s.div_euclid(86_400), s.rem_euclid(86_400));
     let (year, month, day) = civil(days);
-    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", ms % 1000)
+    let (h, m, s) = (s / 3600, s / 60 % 60, s % 60);
+    (format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}"), us)
 }
 
 /// Milliseconds as seconds with three places; empty where there is no span.
