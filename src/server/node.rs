@@ -253,6 +253,7 @@ fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         trunks: plan.trunks.iter().map(|t| t.name.clone()).collect(),
         routes: plan.routes.iter().map(|r| r.name.clone()).collect(),
+        webhooks: loaded.webhooks.iter().map(|w| w.name.clone()).collect(),
     }
 }
 

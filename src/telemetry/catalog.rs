@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Telemetry;
+use crate::callbacks::OutboxFigures;
 use crate::live::State;
 use crate::measure::Measure;
 use crate::row::{Kind, Read, Row, Series};
@@ -52,8 +53,14 @@ pub const ROWS: &[Row] = &[
     counter(
         "cooee_answer_source_total",
         &["source"],
-        "Calls that ended, by how the agent's answer is known",
+        "How the agent's answer was known: at the end of each call, and once more if after it",
         |t, series| t.observer().sources.iter().try_for_each(|(k, v)| series.put(&[k], *v)),
+    ),
+    counter(
+        "cooee_calls_amended_total",
+        &["outcome"],
+        "Accounts of ended calls that a portal's word changed, by their outcome then",
+        |t, series| t.observer().amended.iter().try_for_each(|(k, v)| series.put(&[k], *v)),
     ),
     counter(
         "cooee_callerid_rewrites_total",
@@ -235,6 +242,49 @@ pub const ROWS: &[Row] = &[
         "Journal records that the database has not seen yet",
         |t, series| one(series, &t.store.lag_records_now),
     ),
+    // Callbacks.
+    counter(
+        "cooee_portal_events_total",
+        &["result"],
+        "Events that came from portals, by what came of them",
+        |t, series| t.hooks.each().try_for_each(|(result, count)| series.put(&[result], count)),
+    ),
+    histogram("cooee_hook_seconds", Measure::Hook, "An event of a portal read to its answer"),
+    gauge("cooee_outbox_depth", &["webhook"], "Events that wait to be delivered", |t, series| {
+        by_webhook(t, series, |figures| figures.depth)
+    }),
+    gauge(
+        "cooee_outbox_oldest_seconds",
+        &["webhook"],
+        "Age of the oldest event that waits",
+        |t, series| by_webhook(t, series, |figures| figures.oldest_s),
+    ),
+    gauge("cooee_outbox_dead", &["webhook"], "Events that were given up", |t, series| {
+        by_webhook(t, series, |figures| figures.dead)
+    }),
+    gauge(
+        "cooee_callback_paused",
+        &["webhook"],
+        "1 while no attempt is made, since the receiver failed too often",
+        |t, series| by_webhook(t, series, |figures| figures.paused.into()),
+    ),
+    counter(
+        "cooee_callbacks_delivered_total",
+        &["webhook"],
+        "Events that a webhook confirmed",
+        |t, series| by_webhook(t, series, |figures| figures.delivered),
+    ),
+    counter(
+        "cooee_callbacks_failed_total",
+        &["webhook", "reason"],
+        "Attempts that failed: a status but 2xx, no answer in time, nobody reached",
+        callbacks_failed,
+    ),
+    histogram(
+        "cooee_callback_done_seconds",
+        Measure::CallbackDone,
+        "A fact to the 2xx of the webhook that was told of it",
+    ),
     // The admin API.
     counter("cooee_admin_answers_total", &["class"], "Answers of the admin API", |t, series| {
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -282,6 +332,24 @@ fn sessions(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
         for (role, count) in ROLES.into_iter().zip(roles) {
             series.put(&[state.name(), role], count)?;
         }
+    }
+    Ok(())
+}
+
+fn by_webhook(
+    t: &Telemetry,
+    series: &mut Series<'_>,
+    figure: fn(&OutboxFigures) -> u64,
+) -> std::fmt::Result {
+    let all = t.outbox.each();
+    all.iter().try_for_each(|(webhook, figures)| series.put(&[webhook], figure(figures)))
+}
+
+fn callbacks_failed(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
+    for (webhook, figures) in t.outbox.each() {
+        series.put(&[&webhook, "status"], figures.failed_status)?;
+        series.put(&[&webhook, "timeout"], figures.failed_timeout)?;
+        series.put(&[&webhook, "transport"], figures.failed_transport)?;
     }
     Ok(())
 }

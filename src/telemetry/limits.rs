@@ -15,5 +15,9 @@ pub const NAMES_MAX: usize = 64;
 /// Calls followed in the live table; a call past it is counted as untracked and not shown.
 pub const LIVE_MAX: usize = 16_384;
 
+/// Ended calls whose agent's answer may still become known; past it the oldest is forgotten, and
+/// its spans are not recorded when it is amended.
+pub const OPEN_MAX: usize = 16_384;
+
 /// Ended calls kept for readers; the oldest leaves first.
 pub const RECENT_MAX: usize = 200;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{CallId, Side};
 use cooee_model::moment::Moment;
@@ -85,6 +86,12 @@ pub struct LiveCall {
     pub attempts: u32,
     /// How the agent's answer is known.
     pub answer_source: &'static str,
+    /// Half width of its uncertainty, milliseconds.
+    pub answer_err_ms: Option<u32>,
+    /// The portal's id of the agent.
+    pub agent: Option<String>,
+    /// The portal's id of the call.
+    pub portal_call_id: Option<String>,
     /// The first fact.
     pub started_us: i64,
     /// B rang.
@@ -97,6 +104,10 @@ pub struct LiveCall {
     pub bridged_us: Option<i64>,
     /// The end.
     pub ended_us: Option<i64>,
+    /// Whole time on hold, told at the end; absent: not known.
+    pub hold_ms: Option<u64>,
+    /// A portal's word changed it after its end.
+    pub amended: bool,
     /// How it came out; empty while it is up.
     pub outcome: &'static str,
     /// Who ended it; empty while it is up.
@@ -136,12 +147,17 @@ impl LiveCall {
             did: String::new(),
             attempts: 0,
             answer_source: "none",
+            answer_err_ms: None,
+            agent: None,
+            portal_call_id: None,
             started_us: fact.at.wall_us_on(fact.at),
             ringing_us: None,
             answered_us: None,
             connected_us: None,
             bridged_us: None,
             ended_us: None,
+            hold_ms: None,
+            amended: false,
             outcome: "",
             end_party: "",
             sip_final: 0,
@@ -169,37 +185,64 @@ impl LiveCall {
             }
             What::Ringing { .. } => _ = self.ringing_us.get_or_insert(at_us),
             What::PlatformAnswered {} => _ = self.answered_us.get_or_insert(at_us),
-            What::AgentAnswered { source, .. } => {
+            What::AgentAnswered { source, err_ms, agent } => {
                 self.answer_source = source.name();
+                self.answer_err_ms = Some(*err_ms);
+                self.agent.clone_from(agent);
                 self.connected_us.get_or_insert(at_us);
+            }
+            What::PortalLinked { portal_call_id, .. } => {
+                self.portal_call_id = Some(portal_call_id.clone());
             }
             What::Bridged {} => _ = self.bridged_us.get_or_insert(at_us),
             What::Held { by } => self.hold(*by, true),
             What::Resumed { by } => self.hold(*by, false),
             What::Ended { account } => {
                 self.ended_us = Some(at_us);
-                self.outcome = account.outcome.name();
-                self.end_party = account.end_party.name();
-                self.sip_final = account.sip_final;
-                // A call that was taken up after a restart tells here what was not seen.
-                self.role = account.role.map_or(self.role, |role| role.name());
-                self.customer.clone_from(&account.customer);
-                self.route.clone_from(&account.route);
-                self.did.clone_from(&account.did);
-                self.called.clone_from(&account.called);
-                for leg in &account.legs {
-                    match leg.side {
-                        Side::A => self.trunk.clone_from(&leg.trunk),
-                        Side::B => self.trunk_out.clone_from(&leg.trunk),
-                    }
-                }
+                self.close(account);
             }
-            What::Measured { .. }
-            | What::MediaStarted { .. }
-            | What::PortalLinked { .. }
-            | What::Amended { .. } => {}
+            What::Amended { account } => {
+                self.amended = true;
+                self.close(account);
+            }
+            What::Measured { .. } | What::MediaStarted { .. } => {}
         }
         self.state = self.state_now();
+    }
+
+    /// What the account says: a call that was taken up after a restart tells here what was not
+    /// seen, one that was amended what is known better.
+    fn close(&mut self, account: &Account) {
+        self.outcome = account.outcome.name();
+        self.end_party = account.end_party.name();
+        self.sip_final = account.sip_final;
+        self.role = account.role.map_or(self.role, |role| role.name());
+        self.customer.clone_from(&account.customer);
+        self.route.clone_from(&account.route);
+        self.did.clone_from(&account.did);
+        self.called.clone_from(&account.called);
+        for leg in &account.legs {
+            match leg.side {
+                Side::A => self.trunk.clone_from(&leg.trunk),
+                Side::B => self.trunk_out.clone_from(&leg.trunk),
+            }
+        }
+        self.answer_source = account.answer_source.name();
+        self.answer_err_ms = account.answer_err_ms;
+        self.agent.clone_from(&account.agent);
+        self.portal_call_id.clone_from(&account.portal_call_id);
+        let hold_is_known = !account.hold_unknown || account.hold_count > 0;
+        self.hold_ms = hold_is_known.then_some(account.hold_ms);
+        // Across a reboot the monotonic readings do not belong together.
+        let told = |moment: Moment| match account.wall_spans {
+            true => moment.wall.div_euclid(1000),
+            false => moment.wall_us_on(self.anchor),
+        };
+        let times = &account.times;
+        (self.connected_us, self.bridged_us) = (
+            times.agent.map(told).or(self.connected_us),
+            times.bridge.map(told).or(self.bridged_us),
+        );
     }
 
     fn hold(&mut self, by: Side, held: bool) {
@@ -245,6 +288,16 @@ impl Live {
             let recent = self.recent_calls();
             let of_call = recent.iter().rev().find(|call| call.id == fact.call);
             return of_call.is_some_and(|call| call.answered_us.is_some());
+        }
+        if let What::Amended { .. } | What::PortalLinked { .. } = fact.what
+            && !self.calls.contains_key(&fact.call)
+        {
+            let mut recent = self.recent_calls();
+            let of_call = recent.iter_mut().rev().find(|call| call.id == fact.call);
+            if let Some(call) = of_call.filter(|call| fact.seq > call.seq) {
+                call.take(fact);
+            }
+            return false;
         }
         let ended = matches!(fact.what, What::Ended { .. });
         let known = self.calls.contains_key(&fact.call);
@@ -392,6 +445,37 @@ mod tests {
         assert!(!live.is_up(id), "a late fact does not raise the call");
         let figures = What::Measured { a: Default::default(), b: Default::default() };
         assert!(live.follow(&fact(1, 12, figures)));
+    }
+
+    #[test]
+    fn a_call_that_ended_is_amended_and_not_raised() {
+        let live = Live::default();
+        live.follow(&invited(1));
+        live.follow(&ended(1, 1));
+        let portal_call_id = "1A.2.3".to_owned();
+        let linked = What::PortalLinked { portal: "acme".to_owned(), portal_call_id };
+        live.follow(&fact(1, 2, linked.clone()));
+        assert_eq!(live.recent()[0].portal_call_id.as_deref(), Some("1A.2.3"));
+        let mut account = Account::new(CallId::new(1, 1), "n", Moment::new(0, 0));
+        account.outcome = Outcome::Abandoned;
+        account.answer_source = AnswerSource::B24Event;
+        account.agent = Some("42".to_owned());
+        account.hold_unknown = true;
+        account.times.agent = Some(Moment::new(500_000_000, 0));
+        let amended = What::Amended { account: Box::new(account) };
+        live.follow(&fact(1, 3, amended.clone()));
+        let call = live.get(CallId::new(1, 1)).unwrap();
+        assert_eq!(
+            (call.outcome, call.answer_source, call.amended),
+            ("abandoned", "b24_event", true)
+        );
+        assert_eq!(call.agent.as_deref(), Some("42"));
+        assert_eq!((call.connected_us, call.hold_ms), (Some(1_700_000_000_500_000), None));
+        assert_eq!((call.state, call.ended_us), (State::Ended, Some(1_700_000_001_000_000)));
+        for what in [linked, amended] {
+            live.follow(&fact(9, 3, what));
+        }
+        assert_eq!((live.up().len(), live.recent().len()), (0, 1), "a stranger is not raised");
     }
 
     #[test]

@@ -26,11 +26,15 @@ pub enum Measure {
     Setup,
     /// Connect time without the time on hold.
     Talk,
+    /// A fact to the 2xx of the webhook that was told of it.
+    CallbackDone,
+    /// An event of a portal read to its answer handed out.
+    Hook,
 }
 
 impl Measure {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::InviteForward,
         Self::ResponseForward,
         Self::ByeForward,
@@ -41,6 +45,8 @@ impl Measure {
         Self::Queue,
         Self::Connect,
         Self::Talk,
+        Self::CallbackDone,
+        Self::Hook,
     ];
 
     /// The name in the API.
@@ -56,11 +62,13 @@ impl Measure {
             Self::Connect => "connect",
             Self::Setup => "setup",
             Self::Talk => "talk",
+            Self::CallbackDone => "callback_done",
+            Self::Hook => "hook",
         }
     }
 
-    /// Upper bounds of the Prometheus buckets, nanoseconds: spans of people for calls, spans of
-    /// machines for the rest.
+    /// Upper bounds of the Prometheus buckets, nanoseconds: spans of people for calls, of networks
+    /// that come and go for callbacks, of machines for the rest.
     pub(crate) const fn bounds_ns(self) -> &'static [u64] {
         const US: u64 = 1_000;
         const MS: u64 = 1_000_000;
@@ -83,6 +91,24 @@ impl Measure {
                 300 * S,
                 600 * S,
                 1800 * S,
+                3600 * S,
+            ],
+            Self::CallbackDone => &[
+                5 * MS,
+                10 * MS,
+                25 * MS,
+                50 * MS,
+                100 * MS,
+                250 * MS,
+                500 * MS,
+                S,
+                2 * S + 500 * MS,
+                5 * S,
+                10 * S,
+                30 * S,
+                60 * S,
+                300 * S,
+                900 * S,
                 3600 * S,
             ],
             _ => &[

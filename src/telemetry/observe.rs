@@ -1,16 +1,17 @@
 //! What a fact counts as.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cooee_model::account::{Account, AnswerSource, Outcome, Party};
 use cooee_model::fact::{Fact, What};
+use cooee_model::ids::CallId;
 use cooee_model::media::StreamStats;
 use cooee_model::sample::Sample;
 
 use crate::Identity;
 use crate::latency::Latency;
-use crate::limits::NAMES_MAX;
+use crate::limits::{NAMES_MAX, OPEN_MAX};
 use crate::measure::Measure;
 use crate::recorder::Recorder;
 
@@ -69,11 +70,14 @@ pub(crate) struct Observer {
     pub(crate) attempts: ByName,
     pub(crate) ended: BTreeMap<String, Ends>,
     pub(crate) sources: BTreeMap<&'static str, u64>,
+    pub(crate) amended: BTreeMap<&'static str, u64>,
     pub(crate) rules: BTreeMap<&'static str, u64>,
     /// RTP packets missing from A and from B.
     pub(crate) rtp_lost: [u64; 2],
     pub(crate) one_way: u64,
     pub(crate) zero_packet: u64,
+    /// Ended calls that the platform answered and whose agent's answer is not known (yet).
+    open: BTreeSet<CallId>,
     setup: Recorder,
     queue: Recorder,
     connect: Recorder,
@@ -93,10 +97,12 @@ impl Observer {
             attempts: trunks,
             ended: routes.map(|route| (route, no_ends())).collect(),
             sources: SOURCES.into_iter().map(|source| (source.name(), 0)).collect(),
+            amended: OUTCOMES.into_iter().map(|outcome| (outcome.name(), 0)).collect(),
             rules: RULES.into_iter().map(|rule| (rule, 0)).collect(),
             rtp_lost: [0; 2],
             one_way: 0,
             zero_packet: 0,
+            open: BTreeSet::new(),
             setup: latency.recorder(Measure::Setup),
             queue: latency.recorder(Measure::Queue),
             connect: latency.recorder(Measure::Connect),
@@ -116,6 +122,7 @@ impl Observer {
                 }
             }
             What::Ended { account } => self.ended(account),
+            What::Amended { account } => self.amended(account),
             What::Measured { a, b } => self.measured(a, b, media_of_answered),
             What::Ringing { .. }
             | What::PlatformAnswered {}
@@ -124,7 +131,6 @@ impl Observer {
             | What::Held { .. }
             | What::Resumed { .. }
             | What::PortalLinked { .. }
-            | What::Amended { .. }
             | What::MediaStarted { .. } => {}
         }
     }
@@ -134,18 +140,37 @@ impl Observer {
         let ends = named(&mut self.ended, route, no_ends);
         *ends.entry((account.outcome.name(), account.end_party.name())).or_default() += 1;
         *self.sources.entry(account.answer_source.name()).or_default() += 1;
+        let times = &account.times;
+        if let Some(platform) = times.b_200 {
+            if !account.wall_spans {
+                self.setup.record(ns(platform.since(times.invite)));
+            }
+            if times.agent.is_none() {
+                self.open.insert(account.id);
+                // Ids grow with time: the first is the oldest.
+                if self.open.len() > OPEN_MAX {
+                    self.open.pop_first();
+                }
+            }
+        }
         self.spans(account);
     }
 
-    /// Records the spans of a call that were seen whole (product definition 3.3).
+    /// What became known after the end is counted then, once: a call may be amended again.
+    fn amended(&mut self, account: &Account) {
+        *self.amended.entry(account.outcome.name()).or_default() += 1;
+        if account.times.agent.is_some() && self.open.remove(&account.id) {
+            *self.sources.entry(account.answer_source.name()).or_default() += 1;
+            self.spans(account);
+        }
+    }
+
+    /// Records the spans from the agent's answer that were seen whole (product definition 3.3).
     fn spans(&mut self, account: &Account) {
         let times = &account.times;
         // Across a reboot the monotonic readings do not belong together.
         if account.wall_spans {
             return;
-        }
-        if let Some(platform) = times.b_200 {
-            self.setup.record(ns(platform.since(times.invite)));
         }
         let Some(agent) = times.agent else { return };
         self.queue.record(ns(agent.since(times.invite)));
@@ -155,8 +180,11 @@ impl Observer {
         {
             let connect = end.since(agent);
             self.connect.record(ns(connect));
-            let held = Duration::from_millis(account.hold_ms);
-            self.talk.record(ns(connect.saturating_sub(held)));
+            // Where holds are not signalled and none was seen, talk is not known.
+            if !account.hold_unknown || account.hold_count > 0 {
+                let held = Duration::from_millis(account.hold_ms);
+                self.talk.record(ns(connect.saturating_sub(held)));
+            }
         }
     }
 

@@ -41,8 +41,9 @@ struct Node {
 fn admin(auth: Auth) -> Admin {
     let trunks = vec!["unitalk".to_owned()];
     let routes = vec!["dialer-agents".to_owned()];
-    let identity =
-        Identity { node: "syd-1".to_owned(), version: "0.1.0".to_owned(), trunks, routes };
+    let (node, version) = ("syd-1".to_owned(), "0.1.0".to_owned());
+    let webhooks = vec!["ops".to_owned()];
+    let identity = Identity { node, version, trunks, routes, webhooks };
     Admin {
         telemetry: Arc::new(Telemetry::new(identity, START)),
         commands: Arc::new(|_| true),

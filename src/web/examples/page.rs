@@ -117,6 +117,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         trunks: names(&["unitalk", "b24-line-1"]),
         routes: names(&["dialer-agents"]),
+        webhooks: names(&["ops", "crm"]),
     };
     let telemetry = Arc::new(Telemetry::new(identity, now()));
     if arguments.next().as_deref() != Some("empty") {
