@@ -90,13 +90,13 @@ fn brings(headers: &HeaderMap, token: &SecretString) -> bool {
 }
 
 /// Compares in a time that depends on the lengths alone. An empty secret matches nothing.
-fn same(given: &[u8], secret: &[u8]) -> bool {
+pub(crate) fn same(given: &[u8], secret: &[u8]) -> bool {
     let difference = given.iter().zip(secret).fold(0, |all, (a, b)| black_box(all | (a ^ b)));
     !secret.is_empty() && given.len() == secret.len() && difference == 0
 }
 
 /// Errors become JSON wherever they arose; no answer is cached, sniffed or framed.
-fn dressed(answer: Response) -> Response {
+pub(crate) fn dressed(answer: Response) -> Response {
     let (status, is_error) = (answer.status(), answer.status().as_u16() >= 400);
     let json = HeaderValue::from_static("application/json");
     let mut answer = match answer.headers().get(header::CONTENT_TYPE) {

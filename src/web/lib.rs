@@ -16,6 +16,8 @@
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
 //! | `POST /v1/drain` | take no new calls: 202 |
 //!
+//! On a listener of its own ([`hooks`]): `POST /hooks/bitrix24`, the events of portals.
+//!
 //! Every error is JSON: `{"error": what is wrong, "hint": what to do}`.
 
 use std::net::SocketAddr;
@@ -33,9 +35,12 @@ use secrecy::SecretString;
 use crate::answer::Problem;
 
 pub mod answer;
+mod bitrix24;
 mod calls;
 mod cdr;
+mod form;
 mod guard;
+pub mod hooks;
 mod latency;
 pub mod limits;
 mod node;
@@ -50,7 +55,7 @@ pub enum Error {
     #[error("{0} is not loopback: the admin API needs auth = \"token\" there")]
     Unguarded(SocketAddr),
     /// The socket failed.
-    #[error("the admin socket failed: {0}")]
+    #[error("the HTTP socket failed: {0}")]
     Socket(#[from] std::io::Error),
 }
 

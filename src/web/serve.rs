@@ -7,7 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use axum::Router;
 use axum::serve::Listener;
 use cooee_telemetry::Telemetry;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,14 +34,35 @@ pub async fn serve(
     if matches!(admin.auth, Auth::None) && !address.ip().is_loopback() {
         return Err(Error::Unguarded(address));
     }
-    let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let bounded = Bounded { listener, free, telemetry: Arc::clone(&admin.telemetry) };
+    let bounds = Bounds { connections: CONNECTIONS_MAX, stall: STALL };
+    let telemetry = Arc::clone(&admin.telemetry);
+    run(listener, router(admin), telemetry, bounds, shutdown).await
+}
+
+/// What the connections of one listener may take.
+pub(crate) struct Bounds {
+    /// How many are served at once.
+    pub(crate) connections: usize,
+    /// How long nothing may be written to one.
+    pub(crate) stall: Duration,
+}
+
+/// Serves routes within bounds until `shutdown` comes, then lets open requests end.
+pub(crate) async fn run(
+    listener: TcpListener,
+    routes: Router,
+    telemetry: Arc<Telemetry>,
+    Bounds { connections, stall }: Bounds,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let free = Arc::new(Semaphore::new(connections));
+    let bounded = Bounded { listener, free, stall, telemetry };
     let (stopping, stopped) = oneshot::channel();
     let until = async move {
         shutdown.await;
         let _ = stopping.send(());
     };
-    let serving = axum::serve(bounded, router(admin)).with_graceful_shutdown(until);
+    let serving = axum::serve(bounded, routes).with_graceful_shutdown(until);
     tokio::select! {
         ended = serving => ended?,
         () = async { _ = stopped.await; sleep(GRACE).await } => {}
@@ -50,6 +73,7 @@ pub async fn serve(
 struct Bounded {
     listener: TcpListener,
     free: Arc<Semaphore>,
+    stall: Duration,
     telemetry: Arc<Telemetry>,
 }
 
@@ -65,7 +89,8 @@ impl Listener for Bounded {
         let (stream, peer) = Listener::accept(&mut self.listener).await;
         let connection = Connection {
             stream,
-            deadline: Box::pin(sleep(STALL)),
+            deadline: Box::pin(sleep(self.stall)),
+            stall: self.stall,
             busy: false,
             telemetry: Arc::clone(&self.telemetry),
             _permit: permit,
@@ -78,11 +103,12 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends when nothing has been written to it for [`STALL`]: one rule for a client
+/// A connection that ends when nothing has been written to it for so long: one rule for a client
 /// that drips its request, one that does not read its answer, and one that idles.
 struct Connection {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
+    stall: Duration,
     /// Something has come since the last write.
     busy: bool,
     telemetry: Arc<Telemetry>,
@@ -102,7 +128,8 @@ impl Connection {
     fn wrote(&mut self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(_)) = result {
             self.busy = false;
-            self.deadline.as_mut().reset(Instant::now() + STALL);
+            let deadline = Instant::now() + self.stall;
+            self.deadline.as_mut().reset(deadline);
         }
         result
     }
