@@ -5,6 +5,7 @@
 mod calls;
 mod lines;
 mod midcall;
+mod portal;
 mod refusals;
 mod restart;
 mod world;

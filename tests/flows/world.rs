@@ -11,6 +11,7 @@ use cooee_model::fact::{Fact, Rejected, What};
 use cooee_model::ids::CallId;
 use cooee_model::media::{Latch, MediaCommand, MediaEvent, StreamStats};
 use cooee_model::moment::Moment;
+use cooee_model::portal::Heard;
 use cooee_signalling::call::context::{Output, Record, Setup};
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
@@ -76,6 +77,7 @@ pub struct World {
     pub snapshots: Vec<(CallId, Vec<u8>)>,
     pub media: Vec<MediaCommand>,
     pub rejected: Vec<Rejected>,
+    pub heard: Vec<Heard>,
 }
 
 impl World {
@@ -99,6 +101,13 @@ impl World {
         let peers = vec![(Transport::Udp, A.parse().unwrap())];
         world.input(Input::Peers { trunk: 0, peers });
         world
+    }
+
+    /// B is a line of a portal, `sip7` of `acme`, whose 200 is the platform's.
+    pub fn with_a_portal() -> Self {
+        let portal = "[[portal]]\nid = \"acme\"\napplication_token = \"0123456789abcdef\"\n";
+        let text = CONFIG.replace("MODE", "relay").replace("ROLE", "agent-leg") + portal;
+        Self::configured(&text.replace("PROFILE", "voximplant"))
     }
 
     fn configured(text: &str) -> Self {
@@ -128,6 +137,7 @@ impl World {
             snapshots: Vec::new(),
             media: Vec::new(),
             rejected: Vec::new(),
+            heard: Vec::new(),
         };
         let peers = vec![(Transport::Udp, B.parse().unwrap())];
         world.input(Input::Peers { trunk: 1, peers });
@@ -168,6 +178,7 @@ impl World {
             }
         }
         self.rejected.append(&mut out.rejected);
+        self.heard.append(&mut out.heard);
     }
 
     pub fn from(&mut self, source: &str, text: impl Into<String>) {
@@ -222,6 +233,14 @@ impl World {
             _ => None,
         });
         ended.expect("no call has ended")
+    }
+
+    /// The account as the portal has changed it.
+    pub fn amended(&self) -> Option<&cooee_model::account::Account> {
+        self.facts.iter().rev().find_map(|f| match &f.what {
+            What::Amended { account } => Some(&**account),
+            _ => None,
+        })
     }
 
     /// Nothing is left of any call.

@@ -115,11 +115,10 @@ impl Call {
         }
         self.word.end = Some(End { code: code.to_owned(), user: user.to_owned() });
         self.dirty = true;
-        if self.account.agent.is_none() && !user.is_empty() && code == SUCCESS {
-            self.account.agent = Some(user.to_owned());
-        }
-        if self.ended {
-            self.account.outcome = self.outcome_by_portal(self.account.outcome);
+        let named = code == SUCCESS && self.name_agent(user);
+        let outcome = self.outcome_by_portal(self.account.outcome);
+        if self.ended && (named || outcome != self.account.outcome) {
+            self.account.outcome = outcome;
             self.amend(cx);
         }
         self.settle_portal();
@@ -132,11 +131,11 @@ impl Call {
             return Heard::Early;
         };
         let (agent, ts, by) = (start.user.clone(), start.ts, start.heard);
-        if !agent.is_empty() {
-            self.account.agent.get_or_insert_with(|| agent.clone());
-        }
+        let named = self.name_agent(&agent);
         if self.account.times.agent.is_some() {
-            self.amend(cx);
+            if named {
+                self.amend(cx);
+            }
             return Heard::Matched;
         }
         let slack = self.slack(cx);
@@ -200,6 +199,15 @@ impl Call {
         if said {
             self.word.settling = false;
         }
+    }
+
+    /// Notes the agent, if none is known; whether that is new.
+    fn name_agent(&mut self, user: &str) -> bool {
+        let new = self.account.agent.is_none() && !user.is_empty();
+        if new {
+            self.account.agent = Some(user.to_owned());
+        }
+        new
     }
 
     fn amend(&mut self, cx: &mut Cx<'_>) {

@@ -97,15 +97,13 @@ impl Switch {
         // response it is not sent at all.
         let measure = Some(Measure { hop: Hop::Trying, since: received });
         self.core.tx.respond(now, server, 100, hundred, measure, &mut out.sends);
-        let (id, over) = (call.id, call.is_over());
+        let id = call.id;
         if !plan.portals.is_empty() {
             self.portals.wait(&call.account.customer, slot, &plan.policy.numbers);
         }
         self.calls.insert(call);
         self.by_id.insert(id, slot);
-        if over {
-            self.forget(slot);
-        }
+        self.put_to_rest(slot);
     }
 
     fn may_begin(

@@ -235,6 +235,12 @@ impl Switch {
         let mut cx = Cx { now, received, core: &mut self.core, out };
         what(call, &mut cx);
         call.settle(&mut cx);
+        self.put_to_rest(slot);
+    }
+
+    /// Forgets a call that is over; one that only waits for the portal is counted no more.
+    fn put_to_rest(&mut self, slot: Slot) {
+        let Some(call) = self.calls.get_mut(slot) else { return };
         if call.is_over() {
             self.forget(slot);
         } else if call.is_done() && !call.resting {

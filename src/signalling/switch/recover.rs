@@ -35,7 +35,6 @@ impl Switch {
                 .flatten()
                 .map(|leg| leg.dialog.local_tag.clone());
             self.restored.extend(tags.map(|tag| (tag, slot)));
-            let over = call.is_over();
             let numbers = &self.core.plan.policy.numbers;
             self.portals.wait(&call.account.customer, slot, numbers);
             if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {
@@ -44,9 +43,7 @@ impl Switch {
             self.rates.call_begins(&call.a.trunk);
             self.calls.insert(call);
             self.by_id.insert(*id, slot);
-            if over {
-                self.forget(slot);
-            }
+            self.put_to_rest(slot);
         }
     }
 }
