@@ -15,6 +15,7 @@ use cooee_journal::reader::Reader;
 use cooee_journal::shared::Position;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::FactId;
+use cooee_records::webhook::Context;
 
 use crate::error::StoreError;
 use crate::limits::{BACK_OFF, GROUP_FACTS, IDLE_RECORDS, REST};
@@ -30,6 +31,9 @@ pub struct Settings {
     /// How long a customer keeps the number that was presented, days; 0: not at all.
     pub sticky_days: u32,
 }
+
+/// Tells whoever delivers letters that there are more.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The feed in figures: totals since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,13 +99,29 @@ impl Feed {
     /// # Errors
     /// [`StoreError`] if the position cannot be read or the thread not be started.
     pub fn start(store: Store, settings: Settings) -> Result<Self, StoreError> {
+        Self::start_waking(store, settings, Arc::new(|| {}))
+    }
+
+    /// As [`start`](Self::start); `wake` is called whenever there are more letters in the outbox,
+    /// from the feed's thread: it must not block.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_waking(store: Store, settings: Settings, wake: Wake) -> Result<Self, StoreError> {
         let stored = store.position()?;
         settings.position.advance(stored);
         let shared = Arc::new(Shared::default());
         shared.position.store(stored.0, Ordering::Release);
         let (group, reader) = (Vec::with_capacity(GROUP_FACTS), None);
-        let worker =
-            Worker { store, settings, shared: Arc::clone(&shared), group, reader, read: stored };
+        let worker = Worker {
+            store,
+            settings,
+            wake,
+            shared: Arc::clone(&shared),
+            group,
+            reader,
+            read: stored,
+        };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || worker.run());
         Ok(Self { shared, thread: Some(thread.map_err(StoreError::Thread)?) })
     }
@@ -142,6 +162,7 @@ impl Drop for Feed {
 struct Worker {
     store: Store,
     settings: Settings,
+    wake: Wake,
     shared: Arc<Shared>,
     reader: Option<Reader>,
     /// Facts that have been read and not been written.
@@ -199,13 +220,13 @@ impl Worker {
             Some(reader) => reader,
             None => self.reader.insert(Reader::open(&self.settings.journal_dir, self.read)?),
         };
-        let mut records = 0;
+        let (mut records, tells) = (0, self.store.tells());
         while self.group.len() < GROUP_FACTS && records < IDLE_RECORDS {
             let Some(entry) = reader.read()? else { break };
             self.read = entry.id;
             records += 1;
             match entry.record {
-                Record::Fact(fact) if is_kept(&fact) => self.group.push(*fact),
+                Record::Fact(fact) if is_kept(&fact, tells) => self.group.push(*fact),
                 Record::Unknown { kind } => {
                     self.shared.unreadable.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(id = %entry.id, kind, "a record of the journal is unreadable");
@@ -218,10 +239,13 @@ impl Worker {
 
     fn write(&mut self) -> Result<(), StoreError> {
         let days = self.settings.sticky_days;
-        let written = match self.store.apply(&self.group, self.read, days) {
+        let (written, letters) = match self.store.apply(&self.group, self.read, days) {
             Err(error) if !error.may_pass() => self.write_one_by_one()?,
-            outcome => outcome.map(|()| self.group.len())?,
+            outcome => (self.group.len(), outcome?),
         };
+        if letters > 0 {
+            (self.wake)();
+        }
         self.group.clear();
         self.shared.facts.fetch_add(written as u64, Ordering::Relaxed);
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
@@ -233,12 +257,12 @@ impl Worker {
     }
 
     /// One fact that the database will never take must not hold up all the others.
-    fn write_one_by_one(&mut self) -> Result<usize, StoreError> {
+    fn write_one_by_one(&mut self) -> Result<(usize, u64), StoreError> {
         let days = self.settings.sticky_days;
-        let mut written = 0;
+        let (mut written, mut letters) = (0, 0);
         for fact in &self.group {
             match self.store.apply([fact], FactId(0), days) {
-                Ok(()) => written += 1,
+                Ok(more) => (written, letters) = (written + 1, letters + more),
                 Err(error) if error.may_pass() => return Err(error),
                 Err(error) => {
                     self.shared.refused.fetch_add(1, Ordering::Relaxed);
@@ -247,11 +271,12 @@ impl Worker {
             }
         }
         self.store.apply([], self.read, days)?;
-        Ok(written)
+        Ok((written, letters))
     }
 }
 
 /// Whether the database has a place for the fact.
-fn is_kept(fact: &Fact) -> bool {
+fn is_kept(fact: &Fact, tells: bool) -> bool {
     matches!(fact.what, What::Ended { .. } | What::Amended { .. } | What::Measured { .. })
+        || tells && Context::heeds(&fact.what)
 }

@@ -199,7 +199,9 @@ impl Store {
                 "INSERT INTO lane VALUES (?, ?, 0, 0, NULL, 0) ON CONFLICT (webhook, call)
                  DO UPDATE SET next_us = 0, failures = 0, failing_since_us = NULL",
             )?
-            .execute([&letter.webhook, &letter.call])
+            .execute([&letter.webhook, &letter.call])?;
+            // Who asks for it to be tried gives the receiver all its time again.
+            tx.prepare_cached("DELETE FROM receiver WHERE webhook = ?")?.execute([&letter.webhook])
         })
     }
 
@@ -274,7 +276,8 @@ impl Store {
     }
 }
 
-/// Removes the lane if none of its letters waits any more.
+/// Removes the lane if none of its letters waits any more. The `+` keeps SQLite from walking all
+/// that waits for the webhook instead of the few letters of the call.
 pub(crate) fn close_lane(
     tx: &Transaction<'_>,
     webhook: &str,
@@ -283,7 +286,7 @@ pub(crate) fn close_lane(
     tx.prepare_cached(
         "DELETE FROM lane WHERE webhook = ?1 AND call = ?2 AND NOT EXISTS (
            SELECT 1 FROM letter WHERE event > ?2 || '-' AND event < ?2 || '.'
-             AND webhook = ?1 AND state = 'waiting')",
+             AND +webhook = ?1 AND +state = 'waiting')",
     )?
     .execute(params![webhook, call])
 }
@@ -330,12 +333,14 @@ impl OutboxFilter {
     /// The `WHERE` of the filter without its cursor, and the values of its parameters.
     fn conditions(&self) -> (String, Vec<Value>) {
         let (mut sql, mut values) = (String::from("1"), Vec::new());
+        // A call has few letters: where one is named, they are looked for by it alone.
+        let plus = if self.call.is_some() { "+" } else { "" };
         if let Some(webhook) = &self.webhook {
-            sql += " AND webhook = ?";
+            sql += &format!(" AND {plus}webhook = ?");
             values.push(webhook.clone().into());
         }
         if let Some(state) = self.state {
-            sql += " AND state = ?";
+            sql += &format!(" AND {plus}state = ?");
             values.push(state.name().to_owned().into());
         }
         if let Some(call) = self.call {

@@ -6,11 +6,13 @@ use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{FactId, Side};
 use cooee_records::cdr::{Cdr, Leg, Media};
+use cooee_records::webhook::Telling;
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
 };
 
 use crate::error::StoreError;
+use crate::letters::Letters;
 use crate::limits::LOCK_WAIT;
 use crate::row::Row;
 
@@ -24,6 +26,8 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2
 #[derive(Debug)]
 pub struct Store {
     pub(crate) db: Connection,
+    /// Who is told of the facts that are written.
+    telling: Telling,
 }
 
 /// What an earlier call leaves for the choice of the number that is presented.
@@ -51,7 +55,7 @@ impl Store {
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         migrate(&mut db, path)?;
-        Ok(Self { db })
+        Ok(Self { db, telling: Telling::default() })
     }
 
     /// Opens the database to ask only; any number of these live beside the one that writes.
@@ -82,7 +86,19 @@ impl Store {
         if found < known {
             return Err(StoreError::Older { path: path.to_owned(), found, known });
         }
-        Ok(Self { db })
+        Ok(Self { db, telling: Telling::default() })
+    }
+
+    /// From now on the facts that are written make letters for these webhooks.
+    #[must_use]
+    pub fn telling(mut self, telling: Telling) -> Self {
+        self.telling = telling;
+        self
+    }
+
+    /// Whether anybody is told.
+    pub(crate) fn tells(&self) -> bool {
+        !self.telling.webhooks.is_empty()
     }
 
     /// The last record of the journal that is in the database.
@@ -94,8 +110,9 @@ impl Store {
         Ok(FactId(u64::try_from(position).unwrap_or(0)))
     }
 
-    /// Writes what `facts` say and that everything up to `upto` is here, all or nothing. Facts that
-    /// are here already change nothing; the facts of one call may come in any order.
+    /// Writes what `facts` say and that everything up to `upto` is here, all or nothing; how many
+    /// letters that makes. Facts that are here already change nothing; the facts of one call may
+    /// come in any order, but letters are numbered in the order in which they come.
     ///
     /// A customer keeps the number that was presented for `sticky_days` from the INVITE on; 0: not.
     ///
@@ -106,11 +123,11 @@ impl Store {
         facts: impl IntoIterator<Item = &'f Fact>,
         upto: FactId,
         sticky_days: u32,
-    ) -> Result<(), StoreError> {
+    ) -> Result<u64, StoreError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        write_group(&tx, facts, upto, sticky_days)?;
+        let letters = write_group(&tx, &self.telling, facts, upto, sticky_days)?;
         tx.commit()?;
-        Ok(())
+        Ok(letters)
     }
 
     /// The numbers that customers are to see again at `now_us`, microseconds since the epoch.
@@ -127,14 +144,17 @@ impl Store {
     }
 }
 
-/// Writes a group into `tx`; it holds once `tx` is committed.
+/// Writes a group into `tx`; it holds once `tx` is committed. How many letters it makes.
 pub(crate) fn write_group<'f>(
     tx: &Transaction<'_>,
+    telling: &Telling,
     facts: impl IntoIterator<Item = &'f Fact>,
     upto: FactId,
     sticky_days: u32,
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
+    let mut letters = Letters::new(tx, telling);
     for fact in facts {
+        letters.take(fact)?;
         match &fact.what {
             What::Ended { account } | What::Amended { account } => {
                 let cdr = Cdr::from_account(account);
@@ -153,7 +173,7 @@ pub(crate) fn write_group<'f>(
     }
     let position = i64::try_from(upto.0).unwrap_or(i64::MAX);
     tx.prepare_cached("UPDATE feed SET position = max(position, ?)")?.execute([position])?;
-    Ok(())
+    letters.finish()
 }
 
 fn keep_number(

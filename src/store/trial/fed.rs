@@ -5,6 +5,7 @@ use cooee_model::fact::{Fact, What};
 use cooee_model::ids::FactId;
 use cooee_model::moment::Moment;
 use cooee_records::cdr::Cdr;
+use cooee_records::webhook::Telling;
 use proptest::prelude::*;
 use rusqlite::TransactionBehavior;
 
@@ -58,7 +59,7 @@ proptest! {
             let from = store.position().unwrap().0 as usize;
             let upto = (from + size).min(facts.len());
             let tx = store.db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
-            write_group(&tx, &facts[from..upto], FactId(upto as u64), 30).unwrap();
+            write_group(&tx, &Telling::default(), &facts[from..upto], FactId(upto as u64), 30).unwrap();
             if commits {
                 tx.commit().unwrap();
             }

@@ -2,6 +2,7 @@
 
 mod asked;
 mod fed;
+mod mailed;
 
 use std::path::Path;
 use std::time::Duration;
