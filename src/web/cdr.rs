@@ -124,7 +124,8 @@ fn text_of(rows: &[Cdr]) -> Result<Vec<u8>, csv::Error> {
     Ok([head, &body].concat())
 }
 
-async fn ask<T: Send + 'static>(
+/// Asks the database.
+pub(crate) async fn ask<T: Send + 'static>(
     admin: Admin,
     question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Problem> {

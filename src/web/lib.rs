@@ -13,6 +13,10 @@
 //! | `GET /v1/cdr[?from,to,customer,did,outcome,trunk,limit,cursor]` | finished calls, newest first |
 //! | `GET /v1/cdr.csv` | the same as a file, at most [`limits::CSV_ROWS_MAX`] rows |
 //! | `GET /v1/cdr/{id}` | one finished call with its legs and media |
+//! | `GET /v1/outbox[?webhook,state,call,limit,cursor]` | letters to webhooks, newest first |
+//! | `GET /v1/outbox/{id}` | one letter with its body |
+//! | `POST /v1/outbox/{id}/retry`, `/drop` | try it again now; delete it |
+//! | `POST /v1/outbox/retry`, `/drop` `?webhook,state,call` | the same for all that pass |
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
 //! | `POST /v1/drain` | take no new calls: 202 |
 //!
@@ -44,9 +48,10 @@ pub mod hooks;
 mod latency;
 pub mod limits;
 mod node;
+mod outbox;
 pub mod serve;
 #[cfg(test)]
-mod tests;
+mod trial;
 
 /// Why the API could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +109,12 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/cdr", get(cdr::list))
         .route("/v1/cdr.csv", get(cdr::csv))
         .route("/v1/cdr/{id}", get(cdr::show))
+        .route("/v1/outbox", get(outbox::list))
+        .route("/v1/outbox/retry", post(outbox::retry_all))
+        .route("/v1/outbox/drop", post(outbox::drop_all))
+        .route("/v1/outbox/{id}", get(outbox::show))
+        .route("/v1/outbox/{id}/retry", post(outbox::retry))
+        .route("/v1/outbox/{id}/drop", post(outbox::drop))
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{id}", get(calls::show).delete(calls::hang_up))
         .fallback(|| async { Problem::not_found("no such path", "GET / shows what there is") })

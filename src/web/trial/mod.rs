@@ -4,13 +4,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cooee_model::account::{Account, Outcome};
 use cooee_model::command::Command;
 use cooee_model::fact::{Fact, What};
-use cooee_model::ids::{CallId, FactId};
+use cooee_model::ids::CallId;
 use cooee_model::moment::Moment;
 use cooee_model::sample::Sample;
-use cooee_store::store::Store;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
 use reqwest::{Client, Method, Response, StatusCode};
@@ -23,6 +21,8 @@ use tokio::task::JoinHandle;
 use crate::limits::{BODY_MAX_BYTES, CONNECTIONS_MAX};
 use crate::serve::serve;
 use crate::{Admin, Auth, Error};
+
+mod paper;
 
 const START: Moment = Moment::new(0, 1_700_000_000_000_000_000);
 const ERROR: [&str; 2] = ["error", "hint"];
@@ -418,94 +418,4 @@ async fn a_client_that_stalls_is_given_up_and_one_that_idles_is_let_go() {
     assert!(!rest.starts_with(b"HTTP/1.1 200"));
     assert_eq!(stalled(), 1);
     node.down().await;
-}
-
-/// A database with calls number 0 to 4, one a minute from [`START`] on.
-fn database() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let facts: Vec<_> = (0..5_u64)
-        .map(|number| {
-            let at = START + std::time::Duration::from_secs(60 * number);
-            let call = CallId::new(1_700_000_000_000 + number, 5);
-            let mut account = Account::new(call, "syd-1", at);
-            account.outcome = if number == 3 { Outcome::Busy } else { Outcome::Connected };
-            account.customer = format!("+6149157015{number}");
-            account.reason = "said \"bye\", left".to_owned();
-            account.times.end = Some(at + std::time::Duration::from_secs(30));
-            Fact { call, seq: 1, at, what: What::Ended { account: Box::new(account) } }
-        })
-        .collect();
-    let mut store = Store::open(&folder.path().join("cooee.db")).unwrap();
-    store.apply(&facts, FactId(5), 0).unwrap();
-    folder
-}
-
-#[tokio::test]
-async fn finished_calls_come_from_the_database() {
-    let folder = database();
-    let mut with_store = admin(Auth::None);
-    with_store.store = Some(folder.path().join("cooee.db"));
-    with_store.telemetry.tick(START + std::time::Duration::from_secs(300));
-    let node = Node::serving(with_store).await;
-    let (status, page) = node.json(Method::GET, "/v1/cdr?limit=2").await;
-    assert_eq!(status, 200);
-    let ids = |page: &Value| -> Vec<u64> {
-        let rows = page["rows"].as_array().unwrap();
-        let id = |row: &Value| row["id"].as_str().unwrap().parse::<CallId>().unwrap();
-        rows.iter().map(|row| id(row).unix_ms() - 1_700_000_000_000).collect()
-    };
-    assert_eq!(ids(&page), [4, 3]);
-    let next = page["next"].as_str().unwrap();
-    let (_, page) = node.json(Method::GET, &format!("/v1/cdr?limit=9&cursor={next}")).await;
-    assert_eq!((ids(&page), &page["next"]), (vec![2, 1, 0], &Value::Null));
-    for (query, want) in [
-        ("outcome=busy", vec![3]),
-        ("customer=%2B61491570152", vec![2]),
-        ("customer=70151", vec![1]),
-        ("from=2m", vec![4, 3]),
-        ("from=2023-11-14T22:16:00Z&to=2023-11-14T22:17:00Z", vec![3]),
-        ("trunk=nobody", vec![]),
-    ] {
-        let (_, page) = node.json(Method::GET, &format!("/v1/cdr?{query}")).await;
-        assert_eq!(ids(&page), want, "{query}");
-    }
-    let id = CallId::new(1_700_000_000_003, 5);
-    let (status, one) = node.json(Method::GET, &format!("/v1/cdr/{id}")).await;
-    assert_eq!((status, &one["cdr"]["outcome"]), (200, &json!("busy")));
-    assert!(one["legs"].is_array() && one["media"].is_array());
-    assert_eq!(node.json(Method::GET, &format!("/v1/calls/{id}")).await, (200, one));
-    for path in ["/v1/cdr/seven".to_owned(), format!("/v1/cdr/{}", CallId::new(1, 1))] {
-        assert_eq!(node.json(Method::GET, &path).await.0, 404, "{path}");
-    }
-    for query in ["from=yesterday", "cursor=x", "limit=-1", "colour=red"] {
-        let (status, problem) = node.json(Method::GET, &format!("/v1/cdr?{query}")).await;
-        assert_eq!((status, keys(&problem)), (400, ERROR.to_vec()), "{query}");
-    }
-
-    let answer = node.ask(Method::GET, "/v1/cdr.csv?limit=2").await;
-    let next = answer.headers()["cooee-next"].to_str().unwrap().to_owned();
-    let text = answer.text().await.unwrap();
-    assert!(text.starts_with("id,node,role,route,"));
-    assert!(text.contains("\"said \"\"bye\"\", left\""), "{text}");
-    assert_eq!(text.lines().count(), 3);
-    let (kind, rest) = node.text(&format!("/v1/cdr.csv?cursor={next}")).await;
-    assert_eq!((kind.as_str(), rest.lines().count()), ("text/csv; charset=utf-8", 4));
-    let (_, none) = node.text("/v1/cdr.csv?trunk=nobody").await;
-    assert_eq!(none.lines().count(), 1, "the header alone");
-    node.down().await;
-}
-
-#[tokio::test]
-async fn a_database_that_is_away_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    for store in [None, Some(folder.path().join("none.db"))] {
-        let mut without = admin(Auth::None);
-        without.store = store;
-        let node = Node::serving(without).await;
-        for path in ["/v1/cdr", "/v1/cdr.csv", "/v1/cdr/00000000000000000000000001"] {
-            let (status, problem) = node.json(Method::GET, path).await;
-            assert_eq!((status, keys(&problem)), (503, ERROR.to_vec()), "{path}");
-        }
-        node.down().await;
-    }
 }
