@@ -17,6 +17,7 @@ use cooee_signalling::switch::input::Input;
 use cooee_telemetry::Telemetry;
 use cooee_telemetry::stats::Direction;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::inbox::Letters;
@@ -65,6 +66,8 @@ struct Engine {
     epoll: Epoll,
     batch: RecvBatch,
     inputs: Vec<Input>,
+    /// Who waits for the inputs to be carried out.
+    receipts: Vec<oneshot::Sender<()>>,
     out: Output,
     published: u64,
     resent: u64,
@@ -74,7 +77,8 @@ impl Engine {
     fn new(mut parts: Parts, epoll: Epoll) -> Self {
         let out = std::mem::take(&mut parts.first);
         let (batch, inputs) = (Udp::room(), Vec::with_capacity(64));
-        Self { parts, epoll, batch, inputs, out, published: 0, resent: 0 }
+        let receipts = Vec::new();
+        Self { parts, epoll, batch, inputs, receipts, out, published: 0, resent: 0 }
     }
 
     fn run(mut self) {
@@ -121,8 +125,9 @@ impl Engine {
 
     fn take_letters(&mut self) {
         self.parts.letters.heard();
-        while let Some(input) = self.parts.letters.next() {
+        while let Some((input, receipt)) = self.parts.letters.next() {
             self.inputs.push(input);
+            self.receipts.extend(receipt);
             if self.inputs.len() >= 4 * crate::udp::BATCH {
                 self.turn();
             }
@@ -140,6 +145,8 @@ impl Engine {
             // An append costs 2 us: the first of a burst must not wait for the last.
             Self::carry_out(&mut self.parts, &mut self.out);
         }
+        // Each is told by being let go of.
+        self.receipts.clear();
         self.parts.switch.handle(clock::now(), Input::Wake, &mut self.out);
         Self::carry_out(&mut self.parts, &mut self.out);
     }

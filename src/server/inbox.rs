@@ -7,22 +7,37 @@ use std::sync::Arc;
 use cooee_signalling::switch::input::Input;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use tokio::sync::oneshot;
 
 /// Most inputs that wait. Past it they are refused, and whoever sent them counts that.
 pub const INPUTS_WAITING: usize = 65_536;
 
+/// An input, and who wants to hear that it has been carried out: told by letting go of it.
+pub type Letter = (Input, Option<oneshot::Sender<()>>);
+
 /// The sending side; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inbox {
-    sender: Sender<Input>,
+    sender: Sender<Letter>,
     bell: Arc<EventFd>,
 }
 
 impl Inbox {
     /// Hands an input over; never blocks. `false`: the queue is full, or the engine has ended.
     pub fn push(&self, input: Input) -> bool {
-        // Fails only where the bell has rung 2^64 - 1 times unheard.
-        self.sender.try_send(input).is_ok() && self.bell.write(1).is_ok()
+        self.put((input, None))
+    }
+
+    /// Hands an input over; what comes back is done when its records are in the journal (or the
+    /// engine has ended). `None`: as `false` of [`push`](Self::push).
+    pub fn register(&self, input: Input) -> Option<oneshot::Receiver<()>> {
+        let (carried_out, receipt) = oneshot::channel();
+        self.put((input, Some(carried_out))).then_some(receipt)
+    }
+
+    fn put(&self, letter: Letter) -> bool {
+        // The bell fails only where it has rung 2^64 - 1 times unheard.
+        self.sender.try_send(letter).is_ok() && self.bell.write(1).is_ok()
     }
 
     /// Wakes the engine without an input.
@@ -34,13 +49,13 @@ impl Inbox {
 /// The engine's side.
 #[derive(Debug)]
 pub struct Letters {
-    receiver: Receiver<Input>,
+    receiver: Receiver<Letter>,
     bell: Arc<EventFd>,
 }
 
 impl Letters {
     /// The next input, if one waits.
-    pub fn next(&self) -> Option<Input> {
+    pub fn next(&self) -> Option<Letter> {
         self.receiver.try_recv().ok()
     }
 

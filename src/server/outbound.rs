@@ -86,6 +86,9 @@ impl Outbound {
         for note in out.notes.drain(..) {
             self.spine.tell(Told::Note(note));
         }
+        for heard in out.heard.drain(..) {
+            self.telemetry.hooks.heard(heard);
+        }
         out.clear();
     }
 
