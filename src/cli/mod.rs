@@ -4,10 +4,13 @@
 
 mod cdr;
 mod check;
+mod demo;
 mod latency;
+mod outbox;
 mod profile;
 mod route;
 mod run;
+mod running;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ enum Verb {
         #[command(flatten)]
         configured: Configured,
     },
+    /// Shows a working bridge between simulated platforms
+    Demo(demo::Args),
     /// Checks a configuration and says everything that is wrong with it
     Check(check::Args),
     /// Lists, shows and tries trunk profiles
@@ -41,6 +46,13 @@ enum Verb {
         configured: Configured,
         #[command(flatten)]
         args: cdr::Args,
+    },
+    /// Lists letters to webhooks, tries them again or drops them
+    Outbox {
+        #[command(flatten)]
+        configured: Configured,
+        #[command(flatten)]
+        args: outbox::Args,
     },
     /// Shows, resets or exports the latency histograms of a running node
     Latency(latency::Latency),
@@ -64,11 +76,16 @@ struct Configured {
 pub fn main(args: Args) -> ExitCode {
     match args.verb {
         Verb::Run { configured } => run::run(&configured.config).into(),
+        Verb::Demo(args) => demo::run(&args).into(),
         Verb::Check(args) => check::run(&args).into(),
         Verb::Profile(args) => profile::run(&args).into(),
         Verb::Route(args) => route::run(&args).into(),
         Verb::Cdr { configured, args } => match cooee_config::load(&configured.config) {
             Ok(loaded) => cdr::run(args, &loaded.node.data_dir),
+            Err(findings) => failed(&findings, 1).into(),
+        },
+        Verb::Outbox { configured, args } => match cooee_config::load(&configured.config) {
+            Ok(loaded) => outbox::run(args, &loaded.node.data_dir),
             Err(findings) => failed(&findings, 1).into(),
         },
         Verb::Latency(latency) => {

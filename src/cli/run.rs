@@ -2,17 +2,15 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cooee_config::Loaded;
 use cooee_server::error::Error;
-use cooee_server::names;
 use cooee_server::node::Node;
-use cooee_signalling::switch::input::Input;
-use cooee_web::{Admin, Auth};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::running::Running;
 
 /// Runs a node; the exit code.
 #[allow(clippy::print_stderr)]
@@ -48,7 +46,7 @@ pub fn run(config: &Path) -> u8 {
     }
 }
 
-fn start_log(loaded: &Loaded) {
+pub(super) fn start_log(loaded: &Loaded) {
     let filter = tracing_subscriber::EnvFilter::try_new(&loaded.log.level)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -58,26 +56,16 @@ fn start_log(loaded: &Loaded) {
 
 /// Runs until a signal; `false`: the engine ended by itself.
 async fn live(loaded: &Loaded) -> Result<bool, Error> {
-    let address = loaded.admin.bind;
-    let named = |source| Error::Admin { address, source };
-    let listener = tokio::net::TcpListener::bind(address).await.map_err(named)?;
-    let node = Node::start(loaded)?;
+    let running = Running::start(loaded).await?;
+    let node = running.node();
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
-    let (stop_admin, admin_stopped) = tokio::sync::oneshot::channel::<()>();
-    let admin = tokio::spawn(cooee_web::serve::serve(listener, admin(loaded, &node), async {
-        let _ = admin_stopped.await;
-    }));
     let sip: Vec<String> = loaded.sip.binds.iter().map(ToString::to_string).collect();
-    tracing::info!(sip = sip.join(" "), admin = %address, "ready");
-    let mut tick = interval(Duration::from_secs(1));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut lookup = interval(names::EVERY);
-    lookup.reset();
+    tracing::info!(sip = sip.join(" "), admin = %loaded.admin.bind, "ready");
+    let mut look = interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = tick.tick() => node.tick(),
-            _ = lookup.tick() => tokio::task::block_in_place(|| node.look_up_names()),
+            _ = look.tick() => {}
             _ = term.recv() => break,
             _ = int.recv() => break,
         }
@@ -87,22 +75,9 @@ async fn live(loaded: &Loaded) -> Result<bool, Error> {
         }
     }
     let as_told = node.is_running();
-    drain(&node, loaded.node.drain_seconds, &mut term, &mut int).await;
-    let _ = stop_admin.send(());
-    let _ = admin.await;
-    tokio::task::block_in_place(|| node.stop());
+    drain(node, loaded.node.drain_seconds, &mut term, &mut int).await;
+    running.stop().await;
     Ok(as_told)
-}
-
-fn admin(loaded: &Loaded, node: &Node) -> Admin {
-    let orders = node.inbox().clone();
-    Admin {
-        telemetry: Arc::clone(node.telemetry()),
-        commands: Arc::new(move |command| orders.push(Input::Command(command))),
-        readiness: Arc::new(node.readiness()),
-        store: Some(loaded.node.data_dir.join(cooee_store::store::FILE)),
-        auth: loaded.admin.token.clone().map_or(Auth::None, Auth::Token),
-    }
 }
 
 /// Lets live calls end: no new ones, until none is left, the deadline, or a second signal.

@@ -26,6 +26,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The hooks cannot listen.
+    #[error("cannot listen for hooks on {address}: {source}")]
+    Hooks {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The RTP ports.
     #[error("RTP ports: {0}")]
     Media(#[from] cooee_media::error::Error),

@@ -1,0 +1,124 @@
+//! A node with everything around it: admin API, hooks, the tick; joined here and nowhere else.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cooee_config::Loaded;
+use cooee_server::error::Error;
+use cooee_server::names;
+use cooee_server::node::Node;
+use cooee_signalling::switch::input::Input;
+use cooee_web::hooks::{Hooks, Portal};
+use cooee_web::{Admin, Auth};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, block_in_place};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// A node at work. Needs a runtime of several threads.
+pub struct Running {
+    node: Arc<Node>,
+    stopping: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts everything that a configuration asks for. The listeners come first: what is in use
+    /// is told before anything is touched.
+    ///
+    /// # Errors
+    /// What could not be had, and why.
+    pub async fn start(loaded: &Loaded) -> Result<Self, Error> {
+        let admin_at = bind(loaded.admin.bind, |address, source| Error::Admin { address, source });
+        let admin_at = admin_at.await?;
+        let hooks_at = match loaded.admin.hooks_bind.filter(|_| !loaded.portals.is_empty()) {
+            Some(at) => Some(bind(at, |address, source| Error::Hooks { address, source }).await?),
+            None => None,
+        };
+        let node = Arc::new(block_in_place(|| Node::start(loaded))?);
+        let (stopping, stopped) = watch::channel(false);
+        let until = |mut stopped: watch::Receiver<bool>| async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let mut tasks = Vec::new();
+        let admin = cooee_web::serve::serve(admin_at, admin(loaded, &node), until(stopped.clone()));
+        tasks.push(tokio::spawn(served("the admin API", admin)));
+        if let Some(at) = hooks_at {
+            let hooks = cooee_web::hooks::serve(at, hooks(loaded, &node), until(stopped.clone()));
+            tasks.push(tokio::spawn(served("the hooks listener", hooks)));
+        }
+        tasks.push(tokio::spawn(tick(Arc::clone(&node), until(stopped))));
+        Ok(Self { node, stopping, tasks })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Ends the listeners, then the node.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        if let Some(node) = Arc::into_inner(self.node) {
+            block_in_place(|| node.stop());
+        }
+    }
+}
+
+async fn bind(
+    at: std::net::SocketAddr,
+    named: impl FnOnce(std::net::SocketAddr, std::io::Error) -> Error,
+) -> Result<TcpListener, Error> {
+    TcpListener::bind(at).await.map_err(|source| named(at, source))
+}
+
+async fn served(what: &str, serving: impl Future<Output = Result<(), cooee_web::Error>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "{what} has ended");
+    }
+}
+
+/// Once a second the windows move on; once a minute names are looked up again.
+async fn tick(node: Arc<Node>, until: impl Future<Output = ()>) {
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut lookup = interval(names::EVERY);
+    lookup.reset();
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            _ = second.tick() => node.tick(),
+            _ = lookup.tick() => block_in_place(|| node.look_up_names()),
+            () = &mut until => return,
+        }
+    }
+}
+
+fn admin(loaded: &Loaded, node: &Node) -> Admin {
+    let orders = node.inbox().clone();
+    Admin {
+        telemetry: Arc::clone(node.telemetry()),
+        commands: Arc::new(move |command| orders.push(Input::Command(command))),
+        readiness: Arc::new(node.readiness()),
+        store: Some(loaded.node.data_dir.join(cooee_store::store::FILE)),
+        auth: loaded.admin.token.clone().map_or(Auth::None, Auth::Token),
+    }
+}
+
+fn hooks(loaded: &Loaded, node: &Node) -> Hooks {
+    let portals = loaded.portals.iter().map(|portal| Portal {
+        id: portal.id.clone(),
+        application_token: portal.application_token.clone(),
+        member_id: portal.member_id.clone(),
+    });
+    let engine = node.inbox().clone();
+    Hooks {
+        telemetry: Arc::clone(node.telemetry()),
+        portals: portals.collect(),
+        events: Arc::new(move |event| engine.register(Input::Portal(event))),
+    }
+}
