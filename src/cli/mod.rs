@@ -7,7 +7,6 @@ mod check;
 mod demo;
 mod latency;
 mod outbox;
-mod outbox;
 mod profile;
 mod route;
 mod run;
@@ -55,13 +54,6 @@ enum Verb {
         #[command(flatten)]
         args: outbox::Args,
     },
-    /// Lists letters to webhooks, tries them again or drops them
-    Outbox {
-        #[command(flatten)]
-        configured: Configured,
-        #[command(flatten)]
-        args: outbox::Args,
-    },
     /// Shows, resets or exports the latency histograms of a running node
     Latency(latency::Latency),
 }
@@ -90,10 +82,6 @@ pub fn main(args: Args) -> ExitCode {
         Verb::Route(args) => route::run(&args).into(),
         Verb::Cdr { configured, args } => match cooee_config::load(&configured.config) {
             Ok(loaded) => cdr::run(args, &loaded.node.data_dir),
-            Err(findings) => failed(&findings, 1).into(),
-        },
-        Verb::Outbox { configured, args } => match cooee_config::load(&configured.config) {
-            Ok(loaded) => outbox::run(args, &loaded.node.data_dir),
             Err(findings) => failed(&findings, 1).into(),
         },
         Verb::Outbox { configured, args } => match cooee_config::load(&configured.config) {
