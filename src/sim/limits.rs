@@ -18,8 +18,8 @@ pub const HEADER: usize = 4095;
 /// Calls that are over and kept in the book; the oldest leave first.
 pub const DONE: usize = 512;
 
-/// Events of the portal that are kept in the book; the oldest leave first.
-pub const POSTS: usize = 4096;
+/// Events of the portal that are kept of one call; later ones are posted and not kept.
+pub const POSTS: usize = 64;
 
 /// Calls that the receiver of webhooks knows; the oldest leave first.
 pub const RECEIVED: usize = 1024;

@@ -1,7 +1,7 @@
 //! The book of calls: what each is to do, and what the simulators saw of it, each with its own
 //! clock. Whatever the node says is held against this.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::{DONE, POSTS};
@@ -218,7 +218,6 @@ pub struct Book(Arc<Mutex<Pages>>);
 struct Pages {
     next: u32,
     calls: BTreeMap<u32, Call>,
-    posts: VecDeque<Post>,
     strays: u32,
 }
 
@@ -267,24 +266,26 @@ impl Book {
         self.pages().strays
     }
 
-    /// An event was posted; `n`: the call that it is of.
+    /// An event of a call was posted.
     pub fn posted(&self, n: u32, post: Post) {
-        self.note(n, |call| call.posts.push(post.clone()));
-        let mut pages = self.pages();
-        if pages.posts.len() >= POSTS {
-            pages.posts.pop_front();
-        }
-        pages.posts.push_back(post);
-    }
-
-    /// Every event that was posted.
-    pub fn posts(&self) -> Vec<Post> {
-        self.pages().posts.iter().cloned().collect()
+        self.note(n, |call| {
+            if call.posts.len() < POSTS {
+                call.posts.push(post);
+            }
+        });
     }
 
     /// All calls, in the order in which they were entered.
     pub fn calls(&self) -> Vec<Call> {
         self.pages().calls.values().cloned().collect()
+    }
+
+    /// Whether both simulators are through with every call, and the portal has told its end.
+    pub fn all_over(&self) -> bool {
+        let told = |call: &Call| {
+            call.platform.invite.is_empty() || call.posts.iter().any(|p| p.event.ends_with("END"))
+        };
+        self.pages().calls.values().all(|call| call.is_over() && told(call))
     }
 
     /// Reads the calls where they lie, without copying their audio.

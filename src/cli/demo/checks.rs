@@ -159,12 +159,7 @@ fn agent(checks: &mut Checks, call: &Call, cdr: &Row) {
     checks.near("trunk_queue_ms", ms(known), cdr.number("trunk_queue_ms"), limit);
     let connect = known.zip(call.end).map(|(at, end)| span_ms(at, end.at_us()));
     checks.near("connect_ms", connect, cdr.number("connect_ms"), limit);
-    checks.near(
-        "t_queue is t_b_200",
-        known.and(ms(b.answer_us)),
-        ms(cdr.int("t_queue_us")),
-        EXACT_MS,
-    );
+    checks.near("t_queue is t_b_200", ms(b.answer_us), ms(cdr.int("t_queue_us")), EXACT_MS);
 
     let bridge = cdr.number("bridge_ms");
     let wanted = known.is_some() && call.order.start != Word::Late;

@@ -1,6 +1,5 @@
 //! `cooee demo`: a node between a simulated Unitalk and a simulated Bitrix24 line, on loopback.
 
-mod bridge;
 mod checks;
 mod mix;
 mod report;
@@ -10,13 +9,15 @@ mod world;
 
 use std::io::IsTerminal;
 
+use cooee_server::error::Error;
 use cooee_sim::clock::Pace;
 use tokio::signal::unix::{SignalKind, signal};
 
-use bridge::Running;
 use report::Node;
 use screen::Screen;
 use world::World;
+
+use super::running::Running;
 
 /// Between two calls of the endless list, seconds of the scenario.
 const CALL_EVERY_S: f64 = 6.0;
@@ -76,18 +77,25 @@ pub(crate) fn run(args: &Args) -> u8 {
 
 /// `false`: a number was wrong.
 async fn live(args: &Args) -> Result<bool, Failed> {
-    let world = World::new(Pace::new(args.speed)).await?;
-    let loaded = world.configuration()?;
+    let mut world = World::new(Pace::new(args.speed)).await?;
+    let mut loaded = world.configuration()?;
     if args.log {
         super::run::start_log(&loaded);
     }
-    let node = bridge::start(&loaded).await?;
-    let shown = shown(args, &world, &node).await;
+    let mut node = Running::start(&loaded).await;
+    if let Err(Error::Admin { .. }) = node {
+        // Another demo was quicker.
+        world.move_admin()?;
+        loaded = world.configuration()?;
+        node = Running::start(&loaded).await;
+    }
+    let node = node?;
+    let shown = shown(args, &world).await;
     node.stop().await;
     shown
 }
 
-async fn shown(args: &Args, world: &World, _node: &Running) -> Result<bool, Failed> {
+async fn shown(args: &Args, world: &World) -> Result<bool, Failed> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let api = Node::new(world.admin)?;
     let repaints = std::io::stdout().is_terminal() && !args.log && !args.script;

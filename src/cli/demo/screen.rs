@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
+use cooee_sim::clock::now_us;
 use cooee_sim::truth::Call;
 use cooee_sim::wire::Message;
 use tokio::time::{interval, sleep};
@@ -19,7 +20,7 @@ use super::world::World;
 const REPAINT: Duration = Duration::from_millis(250);
 
 /// Calls on the screen.
-const CALLS: usize = 8;
+const CALLS: usize = 6;
 
 /// The histograms on the screen: name, and what it is.
 const DELAYS: [(&str, &str); 4] = [
@@ -31,6 +32,9 @@ const DELAYS: [(&str, &str); 4] = [
 
 /// How long after its end a call is looked at: its last word and a repetition may be under way.
 const SETTLED_US: i64 = 6_000_000;
+
+/// How long after its end a call is printed where nothing is repainted.
+const TOLD_US: i64 = 2_500_000;
 
 /// Every so often the delays are printed where nothing is repainted.
 const PLAIN_DELAYS: Duration = Duration::from_secs(15);
@@ -97,11 +101,13 @@ impl Screen {
         }
     }
 
+    /// Calls that have been over long enough for the portal's last word.
     async fn print_ended(&self, world: &World, node: &Node, verdict: &mut Verdict) {
         let Ok((_, recent)) = node.calls().await else { return };
         let mut lines = Vec::new();
         world.book.each(|call| {
-            if call.is_over() && verdict.printed.insert(call.n) {
+            let told = call.is_over() && over_for(call, TOLD_US);
+            if told && verdict.printed.insert(call.n) {
                 lines.push(self.row(call, told_of(call, &recent)));
             }
         });
@@ -129,12 +135,13 @@ impl Screen {
         let last = calls.len().saturating_sub(CALLS);
         let shown = calls.iter().skip(last);
         lines.extend(shown.map(|call| self.row(call, told_of(call, &told))));
-        lines.resize(CALLS + 4, String::new());
+        lines.resize(CALLS + 3, String::new());
+        lines.push(verdict.wrong.last().cloned().unwrap_or_default());
         lines.extend(self.identity(&calls));
         lines.push(String::new());
         lines.extend(self.delays(&node.latency().await?));
         lines.push(self.webhooks(world));
-        lines.extend(self.checked(verdict));
+        lines.push(self.checked(verdict));
         Ok(lines)
     }
 
@@ -155,7 +162,7 @@ impl Screen {
             _ => "",
         };
         let text = format!(
-            "{:>4} +{:<11} +{:<11} {:<6} {:<13} {:>6} {:>6}{:<5} {:>6}  {}",
+            "{:>4} +{:<11} +{:<11} {:<6} {:<13} {:>6} {:>6}{:<5} {:>6} {:>6}  {}",
             call.n,
             call.order.customer,
             did_of(&call.order.customer),
@@ -164,6 +171,7 @@ impl Screen {
             seconds(at("answered_us")),
             seconds(at("connected_us")),
             half,
+            seconds(call.platform.agent_us.filter(|_| zero > 0)),
             seconds(at("ended_us")),
             call.order.title,
         );
@@ -220,15 +228,13 @@ impl Screen {
         self.paint(colour, &text)
     }
 
-    fn checked(&self, verdict: &Verdict) -> Vec<String> {
+    fn checked(&self, verdict: &Verdict) -> String {
         let Verdict { calls, checks, wrong, .. } = verdict;
         let count = wrong.len();
         let text = format!(
-            "CHECKED  {calls} calls, {checks} numbers against the simulators', {count} wrong"
+            "CHECKED  {calls} calls, {checks} numbers against the simulators' own; {count} wrong"
         );
-        let mut lines = vec![self.paint(if wrong.is_empty() { "" } else { RED }, &text)];
-        lines.extend(wrong.last().cloned());
-        lines
+        self.paint(if wrong.is_empty() { "" } else { RED }, &text)
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -241,18 +247,13 @@ impl Screen {
 
 fn heading() -> String {
     format!(
-        "{:>4} {:<12} {:<12} {:<6} {:<13} {:>6} {:>6}{:<5} {:>6}  {}",
-        "CALL",
-        "CUSTOMER",
-        "SHOWN AS",
-        "LINE",
-        "STATE",
-        "ANSWER",
-        "AGENT",
-        "",
-        "END",
-        "WHAT (seconds)"
+        "{:>4} {:<12} {:<12} {:<6} {:<13} {:>6} {:>6}{:<5} {:>6} {:>6}  WHAT",
+        "CALL", "CUSTOMER", "SHOWN AS", "LINE", "STATE", "ANSWER", "AGENT", "", "TRULY", "END"
     )
+}
+
+fn over_for(call: &Call, span_us: i64) -> bool {
+    call.end.is_some_and(|end| now_us() - end.at_us() > span_us)
 }
 
 fn told_of<'r>(call: &Call, told: &'r [Row]) -> Option<&'r Row> {
@@ -267,6 +268,7 @@ fn without_audio(call: &Call) -> Call {
     copy.platform.invite.clone_from(&call.platform.invite);
     copy.platform.line.clone_from(&call.platform.line);
     copy.platform.cooee_call.clone_from(&call.platform.cooee_call);
+    copy.platform.agent_us = call.platform.agent_us;
     copy.platform.done = call.platform.done;
     copy
 }
@@ -275,9 +277,7 @@ fn without_audio(call: &Call) -> Call {
 async fn look_at_ended(world: &World, node: &Node, verdict: &mut Verdict) -> Result<(), Failed> {
     let mut due = Vec::new();
     world.book.each(|call| {
-        let long_ago = |at: i64| cooee_sim::clock::now_us() - at > SETTLED_US;
-        let settled = call.end.is_some_and(|end| long_ago(end.at_us()));
-        if settled && call.is_over() && !verdict.looked_at.contains(&call.n) {
+        if call.is_over() && over_for(call, SETTLED_US) && !verdict.looked_at.contains(&call.n) {
             due.push(call.clone());
         }
     });

@@ -99,6 +99,12 @@ impl World {
         cooee_config::load_str(&text, "the demo's configuration", &around)
     }
 
+    /// Chooses another address for the admin API.
+    pub(super) fn move_admin(&mut self) -> io::Result<()> {
+        self.admin = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        Ok(())
+    }
+
     /// Where the bridge speaks SIP.
     pub(super) fn bridge(&self) -> SocketAddr {
         at(self.block, 1, 5060)
