@@ -67,6 +67,8 @@ pub fn of(account: &Account) -> Option<StatusCode> {
         Outcome::UnknownAgent => return None,
         Outcome::Recovered if times.b_200.is_some() => return None,
         Outcome::Abandoned => "304",
+        // The platform answered, looked for an agent, and hung up without one.
+        Outcome::NoAnswer if times.b_200.is_some() => "304",
         Outcome::NoAck => OTHER,
         Outcome::Canceled if account.role == Some(Role::CustomerLeg) => "603-S",
         Outcome::Canceled => "304",
@@ -146,6 +148,7 @@ mod tests {
     #[test]
     fn an_answer_of_the_platform_alone() {
         assert_eq!(with(Outcome::Abandoned, 200, |a| a.times.b_200 = T), Some("304"));
+        assert_eq!(with(Outcome::NoAnswer, 200, |a| a.times.b_200 = T), Some("304"));
         assert_eq!(with(Outcome::UnknownAgent, 200, |a| a.times.b_200 = T), None);
         assert_eq!(with(Outcome::Recovered, 200, |a| a.times.b_200 = T), None);
         assert_eq!(of(&account(Outcome::Recovered, 503)), Some("503"));
