@@ -8,7 +8,9 @@ use cooee_model::account::{Account, AnswerSource, Outcome, Party, Role};
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::CallId;
 use cooee_model::moment::Moment;
+use cooee_model::portal::Heard;
 use cooee_model::sample::Sample;
+use cooee_telemetry::callbacks::OutboxFigures;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::stats::Direction;
 use cooee_telemetry::{Identity, Telemetry};
@@ -28,14 +30,15 @@ fn invited(call: CallId, at: Moment) -> Fact {
         source: "192.0.2.10:5060".to_owned(),
         sip_call_id: "a1".to_owned(),
         customer: format!("+6149157{:04}", call.0 % 10_000),
-        called: "200".to_owned(),
+        called: "97".to_owned(),
         external_id: None,
         autodialer: None,
     };
     Fact { call, seq: 0, at, what }
 }
 
-fn story(call: CallId, begun: Moment, length: u32) -> Vec<Fact> {
+fn story(number: u64, begun: Moment, length: usize) -> Vec<Fact> {
+    let call = CallId::new(begun.wall.unsigned_abs() / 1_000_000 + number, 77 * u128::from(number));
     let at = |seconds| begun + Duration::from_secs(seconds);
     let did = "+61255501234".to_owned();
     let mut account = Account::new(call, "syd-1", begun);
@@ -43,16 +46,36 @@ fn story(call: CallId, begun: Moment, length: u32) -> Vec<Fact> {
     account.role = Some(Role::AgentLeg);
     account.customer = format!("+6149157{:04}", call.0 % 10_000);
     account.did.clone_from(&did);
-    (account.outcome, account.end_party) = match call.0 % 5 {
+    (account.outcome, account.end_party) = match number % 5 {
         0 => (Outcome::Busy, Party::Platform),
         1 => (Outcome::Abandoned, Party::Customer),
         _ => (Outcome::Connected, Party::Agent),
     };
     account.sip_final = 200;
-    account.answer_source = AnswerSource::Sip200;
+    account.called = "97".to_owned();
     account.times.b_200 = Some(at(2));
-    account.times.agent = Some(at(9));
     account.times.end = Some(at(40));
+    account.hold_unknown = true;
+    if account.outcome == Outcome::Connected {
+        (account.answer_source, account.answer_err_ms) = (AnswerSource::B24EventMedia, Some(20));
+        account.times.agent = Some(at(9));
+        account.times.bridge = Some(at(9) + Duration::from_millis(40));
+        (account.agent, account.portal_call_id) =
+            (Some("42".to_owned()), Some("1A2B3C4D5E6F7081.1770000050.9000001".to_owned()));
+    }
+    if number.is_multiple_of(3) {
+        (account.hold_unknown, account.hold_ms, account.hold_count) = (false, 8000, 1);
+    }
+    let mut amended = account.clone();
+    amended.outcome = Outcome::Abandoned;
+    let amends = usize::from(number == 1);
+    let reached = account.outcome == Outcome::Connected;
+    let answered = What::AgentAnswered {
+        source: AnswerSource::B24EventMedia,
+        err_ms: 20,
+        agent: Some("42".to_owned()),
+    };
+    let answered = [(9, answered), (10, What::Bridged {})].into_iter().filter(|_| reached);
     let forwarded = What::Forwarded {
         trunk: "b24-line-1".to_owned(),
         route: "dialer-agents".to_owned(),
@@ -62,24 +85,24 @@ fn story(call: CallId, begun: Moment, length: u32) -> Vec<Fact> {
         attempt: 1,
         sip_call_id: "b1".to_owned(),
     };
-    let later = [
+    let early = [
         (1, forwarded),
         (1, What::Ringing { code: 180, early_media: false }),
         (2, What::PlatformAnswered {}),
-        (9, What::AgentAnswered { source: AnswerSource::Sip200, err_ms: 0, agent: None }),
-        (10, What::Bridged {}),
-        (40, What::Ended { account: Box::new(account) }),
     ];
-    let facts = (1..).zip(later).map(|(seq, (s, what))| Fact { call, seq, at: at(s), what });
-    std::iter::once(invited(call, begun)).chain(facts).take(length as usize + 1).collect()
+    let late = [
+        (40, What::Ended { account: Box::new(account) }),
+        (42, What::Amended { account: Box::new(amended) }),
+    ];
+    let facts = early.into_iter().chain(answered).chain(late.into_iter().take(1 + amends));
+    let facts = (1..).zip(facts).map(|(seq, (s, what))| Fact { call, seq, at: at(s), what });
+    std::iter::once(invited(call, begun)).chain(facts).take(length).collect()
 }
 
 fn fill(telemetry: &Telemetry, begun: Moment) {
     for number in 0..14_u64 {
-        let call =
-            CallId::new(begun.wall.unsigned_abs() / 1_000_000 + number, 77 * u128::from(number));
-        let length = if number < 8 { 6 } else { u32::try_from(number % 6).unwrap_or_default() };
-        story(call, begun, length).iter().for_each(|fact| telemetry.observe(fact));
+        let length = if number < 8 { 9 } else { usize::try_from(number % 6).unwrap_or(0) + 1 };
+        story(number, begun, length).iter().for_each(|fact| telemetry.observe(fact));
     }
     for (measure, typical_ns) in [
         (Measure::InviteForward, 190_000_u64),
@@ -88,6 +111,8 @@ fn fill(telemetry: &Telemetry, begun: Moment) {
         (Measure::Sip100, 60_000),
         (Measure::RtpForward, 24_000),
         (Measure::JournalAppend, 700),
+        (Measure::CallbackDone, 31_000_000),
+        (Measure::Hook, 1_900_000),
     ] {
         let mut recorder = telemetry.recorder(measure);
         let mut seed = typical_ns;
@@ -99,6 +124,13 @@ fn fill(telemetry: &Telemetry, begun: Moment) {
             recorder.record((typical_ns as f64 * (0.8 + 0.15 / unit.powf(0.4))) as u64);
         }
     }
+    for (result, times) in Heard::ALL.into_iter().zip([212, 1, 3, 2, 1, 9, 0, 0, 4, 0, 0]) {
+        (0..times).for_each(|_| telemetry.hooks.heard(result));
+    }
+    let ops = OutboxFigures { depth: 3, oldest_s: 2, delivered: 1271, ..OutboxFigures::default() };
+    telemetry.outbox.set("ops", OutboxFigures { failed_status: 4, failed_timeout: 1, ..ops });
+    let crm = OutboxFigures { depth: 812, oldest_s: 5400, dead: 7, delivered: 419, ..ops };
+    telemetry.outbox.set("crm", OutboxFigures { failed_transport: 63, paused: true, ..crm });
     for (method, code) in
         [("INVITE", 0), ("INVITE", 100), ("INVITE", 180), ("INVITE", 200), ("BYE", 0)]
     {
