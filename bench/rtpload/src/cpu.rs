@@ -1,23 +1,45 @@
-//! The CPU time of other processes, from `/proc`.
+//! What processes have had of their cores, and what they waited for, from `/proc`.
 
 use std::fs;
+use std::ops::Sub;
 
-/// User and system time of all threads that these processes have, nanoseconds; `None` where one
-/// cannot be read.
-///
-/// `schedstat` holds the sum of `utime` and `stime` before it is rounded to ticks of 10 ms.
-pub(crate) fn spent_ns(pids: &[u32]) -> Option<u64> {
-    let mut sum = 0;
-    for pid in pids {
-        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-            // A thread may end in between.
-            let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
-                continue;
-            };
-            sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
+/// Times of all threads of some processes since they began, nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    /// User and system time, before it is rounded to ticks.
+    pub(crate) ran: u64,
+    /// How long a thread was ready and another, ours or a stranger's, had the core.
+    pub(crate) waited: u64,
+}
+
+impl Times {
+    /// The present times; `None` where a process cannot be read.
+    pub(crate) fn of(pids: &[u32]) -> Option<Self> {
+        let mut sum = Self::default();
+        for pid in pids {
+            for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+                // A thread may end in between.
+                let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
+                    continue;
+                };
+                let mut fields = text.split_whitespace().map(str::parse::<u64>);
+                sum.ran += fields.next()?.ok()?;
+                sum.waited += fields.next()?.ok()?;
+            }
+        }
+        Some(sum)
+    }
+}
+
+impl Sub for Times {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            ran: self.ran.saturating_sub(before.ran),
+            waited: self.waited.saturating_sub(before.waited),
         }
     }
-    Some(sum)
 }
 
 #[cfg(test)]
@@ -27,17 +49,17 @@ mod tests {
     #[test]
     fn time_that_is_spent_is_seen() {
         let own = [std::process::id()];
-        let before = spent_ns(&own).unwrap();
+        let before = Times::of(&own).unwrap();
         let mut rounds = 0_u64;
-        while spent_ns(&own).unwrap() < before + 5_000_000 {
+        while (Times::of(&own).unwrap() - before).ran < 5_000_000 {
             rounds += 1;
             assert!(rounds < 10_000_000, "no CPU time is counted");
         }
     }
 
     #[test]
-    fn a_process_that_is_not_there_has_no_figure() {
-        assert_eq!(spent_ns(&[u32::MAX]), None);
-        assert_eq!(spent_ns(&[]), Some(0));
+    fn a_process_that_is_not_there_has_no_times() {
+        assert_eq!(Times::of(&[u32::MAX]), None);
+        assert_eq!(Times::of(&[]), Some(Times::default()));
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::{Value, json};
 
+use cpu::Times;
 use flows::Flows;
 use load::Load;
 
@@ -78,24 +79,30 @@ fn run(given: &Given) -> Result<Value, Box<dyn std::error::Error>> {
     load.play(WAKE_RATE, Duration::from_secs_f64(wake_s))?;
     load.play(rate, warm_up)?;
 
-    let before = cpu::spent_ns(&given.pid);
+    let own = [std::process::id()];
+    let times = || (Times::of(&given.pid), Times::of(&own));
+    let before = times();
     let seen = load.play(rate, span)?;
-    let after = cpu::spent_ns(&given.pid);
+    let after = times();
 
     let mut report = seen.tally.json();
+    let spent = |before: Option<Times>, after: Option<Times>| Some(after? - before?);
+    let relay = spent(before.0, after.0).filter(|_| !given.pid.is_empty());
+    let tool = spent(before.1, after.1);
     let received = seen.tally.received.max(1) as f64;
-    let spent = before.zip(after).filter(|_| !given.pid.is_empty());
-    let cpu_us = spent.map(|(before, after)| after.saturating_sub(before) as f64 / 1000.0);
-    let achieved = seen.tally.sent as f64 / seen.seconds.max(f64::EPSILON);
+    let span_ns = seen.seconds.max(f64::EPSILON) * 1e9;
+    let share = |ns: u64| ns as f64 / span_ns;
     for (key, value) in [
         ("calls", json!(streams / 2)),
         ("rate_wanted", json!(rate)),
-        ("rate", json!(achieved.round())),
+        ("rate", json!((seen.tally.sent as f64 * 1e9 / span_ns).round())),
         ("seconds", json!(seen.seconds)),
         ("stalls", json!(seen.stalls)),
         ("overrun", json!(seen.overrun)),
-        ("cpu_us_per_packet", json!(cpu_us.map(|us| us / received))),
-        ("cpu_cores", json!(cpu_us.map(|us| us / 1e6 / seen.seconds))),
+        ("cpu_us_per_packet", json!(relay.map(|relay| relay.ran as f64 / 1000.0 / received))),
+        ("cpu_cores", json!(relay.map(|relay| share(relay.ran)))),
+        ("relay_waited_percent", json!(relay.map(|relay| 100.0 * share(relay.waited)))),
+        ("tool_waited_percent", json!(tool.map(|tool| 100.0 * share(tool.waited)))),
     ] {
         if let Some(report) = report.as_object_mut() {
             report.insert(key.to_owned(), value);
