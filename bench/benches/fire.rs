@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use cooee_journal::journal::{Journal, Settings};
+use cooee_journal::journal::{Commit, Journal, Settings};
 use cooee_journal::shared::Position;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{CallId, FactId};
@@ -63,7 +63,7 @@ fn fire(c: &mut Criterion) {
         b.iter_custom(|n| {
             timed(&mut journal, n, |journal, n| {
                 journal.fact(&fact(n));
-                journal.commit();
+                assert_eq!(journal.commit(), Commit::Done);
             })
         });
     });
@@ -72,7 +72,7 @@ fn fire(c: &mut Criterion) {
         b.iter_custom(|n| {
             timed(&mut journal, n, |journal, _| {
                 journal.snapshot(call, |out| out.extend_from_slice(&snapshot));
-                journal.commit();
+                assert_eq!(journal.commit(), Commit::Done);
             })
         });
     });
@@ -81,7 +81,7 @@ fn fire(c: &mut Criterion) {
             timed(&mut journal, n, |journal, n| {
                 journal.fact(&fact(n));
                 journal.snapshot(call, |out| out.extend_from_slice(&snapshot));
-                journal.commit();
+                assert_eq!(journal.commit(), Commit::Done);
             })
         });
     });
