@@ -12,7 +12,7 @@ use serde::Serialize;
 pub struct HookStats([AtomicU64; Heard::ALL.len()]);
 
 impl HookStats {
-    /// Counts one event. One may come to more than one: matched and late.
+    /// Counts one event. What is refused for want of time may still be counted by the engine.
     pub fn heard(&self, heard: Heard) {
         let place = Heard::ALL.iter().position(|known| *known == heard);
         if let Some(cell) = place.and_then(|place| self.0.get(place)) {
@@ -45,7 +45,7 @@ pub struct OutboxFigures {
     pub failed_timeout: u64,
     /// Attempts that reached no one: name, connection, TLS.
     pub failed_transport: u64,
-    /// No attempt is made for now: the receiver failed too often.
+    /// The receiver is away: one event at a time is tried, with pauses.
     pub paused: bool,
 }
 

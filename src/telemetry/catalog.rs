@@ -265,7 +265,7 @@ pub const ROWS: &[Row] = &[
     gauge(
         "cooee_callback_paused",
         &["webhook"],
-        "1 while no attempt is made, since the receiver failed too often",
+        "1 while the receiver is away: one event at a time is tried, with pauses",
         |t, series| by_webhook(t, series, |figures| figures.paused.into()),
     ),
     counter(

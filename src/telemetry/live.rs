@@ -289,9 +289,10 @@ impl Live {
             let of_call = recent.iter().rev().find(|call| call.id == fact.call);
             return of_call.is_some_and(|call| call.answered_us.is_some());
         }
-        if let What::Amended { .. } | What::PortalLinked { .. } = fact.what
-            && !self.calls.contains_key(&fact.call)
-        {
+        let ended = matches!(fact.what, What::Ended { .. });
+        let known = self.calls.contains_key(&fact.call);
+        // What a portal says after the end raises no call.
+        if !known && !ended && fact.seq > 0 {
             let mut recent = self.recent_calls();
             let of_call = recent.iter_mut().rev().find(|call| call.id == fact.call);
             if let Some(call) = of_call.filter(|call| fact.seq > call.seq) {
@@ -299,8 +300,6 @@ impl Live {
             }
             return false;
         }
-        let ended = matches!(fact.what, What::Ended { .. });
-        let known = self.calls.contains_key(&fact.call);
         if !known && self.is_late(fact) {
             return false;
         }
@@ -472,7 +471,8 @@ mod tests {
         assert_eq!(call.agent.as_deref(), Some("42"));
         assert_eq!((call.connected_us, call.hold_ms), (Some(1_700_000_000_500_000), None));
         assert_eq!((call.state, call.ended_us), (State::Ended, Some(1_700_000_001_000_000)));
-        for what in [linked, amended] {
+        let answered = What::AgentAnswered { source: AnswerSource::Media, err_ms: 0, agent: None };
+        for what in [linked, amended, answered] {
             live.follow(&fact(9, 3, what));
         }
         assert_eq!((live.up().len(), live.recent().len()), (0, 1), "a stranger is not raised");
