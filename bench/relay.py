@@ -241,7 +241,8 @@ def show(report):
             at, added = seen["at_rate"], seen.get("added")
             row(name, seen["rate"] or f"~{seen['searched']}", cell(added, "p50_us"), cell(added, "p99_us"),
                 cell(at and at["cpu_us_per_packet"], digits=2),
-                cell(at and at["cpu_cores"], digits=2), cell(at and at["waited_percent"], digits=2))
+                cell(at and at["cpu_cores"], digits=2),
+                cell(at and at["waited_percent"], digits=2))
         if not all(seen["rate"] for seen in report["ramp"].values()):
             print("~: clean once, and not again when it was to be confirmed")
         if "direct" in report["ramp"]:

@@ -19,6 +19,11 @@ fn direct(calls: usize) -> Flows {
     Flows::new(&vec![flow; calls]).unwrap()
 }
 
+/// A load that waits for a relay whose thread is kept from running.
+fn patient(flows: Flows) -> Load {
+    Load { quiet_ns: 1_500_000_000, ..Load::new(flows).unwrap() }
+}
+
 /// What a faulty relay does with the n-th packet from A, counted from 1; B's pass untouched.
 type Fault = fn(u64, Vec<u8>) -> Vec<Vec<u8>>;
 
@@ -67,7 +72,7 @@ impl Drop for Relay {
 
 #[test]
 fn nothing_between_loses_nothing() {
-    let mut load = Load::new(direct(10)).unwrap();
+    let mut load = patient(direct(10));
     assert_eq!(load.streams(), 20);
     for _ in 0..2 {
         let seen = load.play(20_000, Duration::from_millis(200)).unwrap();
@@ -85,7 +90,7 @@ fn nothing_between_loses_nothing() {
 fn a_relay_that_drops_is_found_out() {
     let (_relay, flows) =
         Relay::start(|n, bytes| if n % 10 == 0 { Vec::new() } else { vec![bytes] });
-    let tally = Load::new(flows).unwrap().play(2000, Duration::from_millis(300)).unwrap().tally;
+    let tally = patient(flows).play(2000, Duration::from_millis(300)).unwrap().tally;
     let from_a = tally.sent.div_ceil(2);
     assert_eq!(tally.lost(), from_a / 10, "of {} sent", tally.sent);
     assert_eq!((tally.reordered, tally.duplicates, tally.stray), (0, 0, 0));
@@ -98,7 +103,7 @@ fn a_relay_that_doubles_and_forges_is_found_out() {
         1 => vec![bytes, b"something else".to_vec()],
         _ => vec![bytes],
     });
-    let tally = Load::new(flows).unwrap().play(2000, Duration::from_millis(300)).unwrap().tally;
+    let tally = patient(flows).play(2000, Duration::from_millis(300)).unwrap().tally;
     let from_a = tally.sent.div_ceil(2);
     // The end is reached with the last packet: what follows it may stay unread.
     assert!(from_a / 5 - tally.duplicates <= 1, "{} of {from_a} doubled", tally.duplicates);
