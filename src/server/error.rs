@@ -43,6 +43,17 @@ pub enum Error {
     /// The database.
     #[error("database: {0}")]
     Store(#[from] cooee_store::error::StoreError),
+    /// A webhook that cannot be used.
+    #[error("webhook {name}: {why}")]
+    Webhook {
+        /// Its name.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// No https without authorities.
+    #[error("webhooks by https need the system's certificates: {0}")]
+    Certificates(String),
     /// The data directory.
     #[error("cannot use data_dir {dir}: {source}")]
     Data {

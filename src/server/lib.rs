@@ -10,5 +10,6 @@ pub mod inbox;
 pub mod names;
 pub mod node;
 pub mod outbound;
+pub mod outbox;
 pub mod spine;
 pub mod udp;
