@@ -102,7 +102,8 @@ impl Only {
 #[derive(Debug, ClapArgs)]
 struct Meant {
     /// The letters' numbers
-    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "webhook", "state", "call"])]
+    #[arg(required_unless_present = "all")]
+    #[arg(conflicts_with_all = ["all", "webhook", "state", "call"])]
     ids: Vec<i64>,
     /// All letters, or all that --webhook, --state and --call leave
     #[arg(long)]

@@ -296,7 +296,7 @@ pub const ROWS: &[Row] = &[
     counter(
         "cooee_admin_stalled_total",
         &[],
-        "Admin connections closed because the client stalled",
+        "Connections of the admin API and of hooks closed because the client stalled",
         |t, series| one(series, &t.admin.stalled),
     ),
 ];
