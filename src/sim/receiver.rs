@@ -53,6 +53,14 @@ pub struct Taken {
     body: Bytes,
 }
 
+impl Taken {
+    /// An event that came once and now.
+    pub fn new(kind: &str, sequence: u64, data: Value) -> Self {
+        let (id, kind, body) = (String::new(), kind.to_owned(), Bytes::new());
+        Self { id, kind, sequence, times: 1, at_us: now_us(), data, body }
+    }
+}
+
 /// What was wrong with what came; all are 0 where all is well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -189,16 +197,10 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes)
 fn read(id: &str, body: &Bytes) -> Option<(String, Taken)> {
     let event: Value = serde_json::from_slice(body).ok()?;
     let text = |name: &str| event.get(name)?.as_str().map(str::to_owned);
-    let taken = Taken {
-        id: text("id").filter(|named| named == id)?,
-        kind: text("type")?,
-        sequence: event.get("sequence")?.as_u64()?,
-        times: 1,
-        at_us: now_us(),
-        data: event.get("data")?.clone(),
-        body: body.clone(),
-    };
-    Some((text("call_id")?, taken))
+    let data = event.get("data")?.clone();
+    let taken = Taken::new(&text("type")?, event.get("sequence")?.as_u64()?, data);
+    let id = text("id").filter(|named| named == id)?;
+    Some((text("call_id")?, Taken { id, body: body.clone(), ..taken }))
 }
 
 #[cfg(test)]

@@ -41,8 +41,11 @@ async fn world(block: u8) -> World {
         sip: at(3, 5060),
         media: at(4, 0).ip(),
         realm: "ip.example".to_owned(),
-        challenge: 407,
-        lines: vec![Line { login: "sip12".to_owned(), password: "pass".to_owned() }],
+        lines: vec![Line {
+            login: "sip12".to_owned(),
+            password: "pass".to_owned(),
+            challenge: 407,
+        }],
         white_list: vec![at(2, 0).ip()],
         users: vec!["67".to_owned()],
         pace,

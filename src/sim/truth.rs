@@ -139,6 +139,8 @@ pub struct Platform {
     pub cooee_call: String,
     /// The digest of the INVITE was right.
     pub authenticated: bool,
+    /// 100 left.
+    pub trying_us: Option<i64>,
     /// 183 left.
     pub ringing_us: Option<i64>,
     /// 200 left.

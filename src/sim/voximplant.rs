@@ -52,6 +52,8 @@ pub struct Line {
     pub login: String,
     /// Its password.
     pub password: String,
+    /// How it challenges: 401 or 407.
+    pub challenge: u16,
 }
 
 /// Where the platform is.
@@ -63,8 +65,6 @@ pub struct Settings {
     pub media: IpAddr,
     /// The realm of its challenges.
     pub realm: String,
-    /// 401 or 407.
-    pub challenge: u16,
     /// Its lines.
     pub lines: Vec<Line>,
     /// Addresses that are known and not challenged: their calls are for the first line.
@@ -137,7 +137,9 @@ impl Voximplant {
         let nonce = digest::hash(&["nonce", message.one("Call-ID")]);
         let Some(login) = digest::login(message) else {
             self.offered(arrived);
-            let (status, name) = match self.settings.challenge {
+            let named = user(uri(message.one("From")));
+            let line = self.settings.lines.iter().find(|line| line.login == named);
+            let (status, name) = match line.ok_or(Some("404 Not Found"))?.challenge {
                 401 => ("401 Unauthorized", "WWW-Authenticate"),
                 _ => ("407 Proxy Authentication Required", "Proxy-Authenticate"),
             };
@@ -307,7 +309,8 @@ impl Scene<'_> {
 
     /// 100, `Init`, and 183 with a tone, or 486.
     async fn opening(&mut self) -> Result<(), Over> {
-        self.leg.answer(&self.invite, "100 Trying", Headers(&[], "")).await;
+        let at_us = self.leg.answer(&self.invite, "100 Trying", Headers(&[], "")).await;
+        self.note(|seen| seen.trying_us = Some(at_us));
         let event = Event::Init {
             line: self.call.platform.line.clone(),
             customer: self.call.order.customer.clone(),

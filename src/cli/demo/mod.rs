@@ -7,7 +7,7 @@ mod screen;
 mod script;
 mod world;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stdout};
 
 use cooee_server::error::Error;
 use cooee_sim::clock::Pace;
@@ -22,7 +22,7 @@ use super::running::Running;
 /// Between two calls of the endless list, seconds of the scenario.
 const CALL_EVERY_S: f64 = 6.0;
 
-/// Shows a working bridge in seconds: one process, loopback only, no accounts, no root
+/// Shows a working bridge between simulated platforms: loopback only, no accounts, no root
 ///
 /// A simulated Unitalk places calls with audio through a real node; a simulated Bitrix24 line on
 /// Voximplant answers them as in the log of a real call (greeting, queue, agent, hold, hang-up)
@@ -98,7 +98,7 @@ async fn live(args: &Args) -> Result<bool, Failed> {
 async fn shown(args: &Args, world: &World) -> Result<bool, Failed> {
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let api = Node::new(world.admin)?;
-    let repaints = std::io::stdout().is_terminal() && !args.log && !args.script;
+    let repaints = stdout().is_terminal() && !args.log && !args.script;
     let screen = Screen::new(repaints, args.speed, world);
     let told = async {
         if args.script {
@@ -121,4 +121,11 @@ async fn calls(world: &World, pace: Pace) {
         world.unitalk.place(mix::endless(turn));
         tokio::time::sleep(pace.seconds(CALL_EVERY_S)).await;
     }
+}
+
+/// Prints; a reader who has gone away is no reason to leave things behind.
+fn say(text: &str) {
+    let mut out = stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
 }

@@ -39,6 +39,15 @@ impl Node {
         Ok((calls.rows("up"), calls.rows("recent")))
     }
 
+    /// How many events of portals came to this.
+    pub(super) async fn heard(&self, result: &str) -> Result<u64, reqwest::Error> {
+        let metrics = self.client.get(format!("{}/metrics", self.base)).send().await?;
+        let text = metrics.error_for_status()?.text().await?;
+        let start = format!("cooee_portal_events_total{{result=\"{result}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(start.as_str()));
+        Ok(line.and_then(|figure| figure.parse().ok()).unwrap_or_default())
+    }
+
     /// One row for each histogram.
     pub(super) async fn latency(&self) -> Result<Vec<Row>, reqwest::Error> {
         Ok(Row(self.get("/v1/latency").await?).rows("histograms"))

@@ -2,7 +2,6 @@
 //! Repainted in place on a terminal; elsewhere one line for each call that is over.
 
 use std::collections::BTreeSet;
-use std::io::{Write, stdout};
 use std::time::{Duration, Instant};
 
 use cooee_sim::clock::now_us;
@@ -10,11 +9,11 @@ use cooee_sim::truth::Call;
 use cooee_sim::wire::Message;
 use tokio::time::{interval, sleep};
 
-use super::Failed;
 use super::checks;
 use super::mix::did_of;
 use super::report::{Node, Row};
 use super::world::World;
+use super::{Failed, say};
 
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(250);
@@ -76,7 +75,7 @@ impl Screen {
     pub(super) async fn live(&self, world: &World, node: &Node) {
         let _cursor = self.repaints.then(Cursor::hide);
         if !self.repaints {
-            print(&format!("{}\n{}\n", self.head, heading()));
+            say(&format!("{}\n{}\n", self.head, heading()));
         }
         let mut verdict = Verdict::default();
         let mut turn = interval(REPAINT);
@@ -89,14 +88,14 @@ impl Screen {
                 continue;
             };
             if self.repaints {
-                print(&format!("\x1b[H{}\x1b[J", picture.join("\x1b[K\r\n")));
+                say(&format!("\x1b[H{}\x1b[J", picture.join("\x1b[K\r\n")));
                 continue;
             }
             self.print_ended(world, node, &mut verdict).await;
             if delays.elapsed() > PLAIN_DELAYS {
                 delays = Instant::now();
                 let below = picture.iter().skip_while(|line| !line.contains("DELAY"));
-                below.for_each(|line| print(&format!("{line}\n")));
+                below.for_each(|line| say(&format!("{line}\n")));
             }
         }
     }
@@ -111,7 +110,7 @@ impl Screen {
                 lines.push(self.row(call, told_of(call, &recent)));
             }
         });
-        lines.into_iter().for_each(|line| print(&format!("{line}\n")));
+        lines.into_iter().for_each(|line| say(&format!("{line}\n")));
     }
 
     async fn picture(
@@ -287,6 +286,7 @@ async fn look_at_ended(world: &World, node: &Node, verdict: &mut Verdict) -> Res
     let rows = node.cdrs().await?;
     for call in due {
         verdict.looked_at.insert(call.n);
+        world.book.forget_audio(call.n);
         let found = rows.iter().find(|row| row.text("unitalk_call_id") == call.external_id);
         let Some(cdr) = found else {
             verdict.wrong.push(format!("   call {} has no record", call.n));
@@ -301,7 +301,6 @@ async fn look_at_ended(world: &World, node: &Node, verdict: &mut Verdict) -> Res
             let checks::Check { n, what, expected, got, .. } = check;
             verdict.wrong.push(format!("   call {n}: {what} is {got}, not {expected}"));
         }
-        world.book.forget_audio(call.n);
     }
     Ok(())
 }
@@ -311,19 +310,13 @@ struct Cursor;
 
 impl Cursor {
     fn hide() -> Self {
-        print("\x1b[?25l\x1b[?7l\x1b[2J");
+        say("\x1b[?25l\x1b[?7l\x1b[2J");
         Self
     }
 }
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        print("\x1b[?25h\x1b[?7h\r\n");
+        say("\x1b[?25h\x1b[?7h\r\n");
     }
-}
-
-fn print(text: &str) {
-    let mut out = stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cooee_sim::truth::Call;
+use cooee_sim::truth::{Call, End, Word};
 use tokio::time::sleep;
 
-use super::Failed;
 use super::checks::{self, Check, Checks};
 use super::mix;
 use super::report::{Node, Row};
 use super::world::World;
+use super::{Failed, say};
 
 /// Between two calls.
 const CALL_EVERY: Duration = Duration::from_millis(300);
@@ -25,16 +25,15 @@ const WORD_COMES: Duration = Duration::from_secs(12);
 const QUIET: Duration = Duration::from_millis(1500);
 
 /// Runs the script; whether every number was right.
-#[allow(clippy::print_stdout)]
 pub(super) async fn run(world: &World, node: &Node, all: bool) -> Result<bool, Failed> {
     let begun = Instant::now();
     let orders = mix::script();
-    println!(
-        "{} calls through {}; the node at http://{}/",
+    say(&format!(
+        "{} calls through {}; the node at http://{}/\n",
         orders.len(),
         world.bridge(),
         world.admin
-    );
+    ));
     for order in orders {
         world.unitalk.place(order);
         sleep(CALL_EVERY).await;
@@ -88,6 +87,7 @@ async fn looked_at(world: &World, node: &Node) -> Result<(Vec<Call>, Vec<Check>)
     whole.same("webhooks changed on repetition", 0, faults.changed);
     let (_, failed, repeats) = world.receiver.counts();
     whole.same("webhooks sent again after 500", failed, repeats);
+    heard(&mut whole, &calls, node).await?;
     let mut checks = whole.all;
     for call in &calls {
         let mut of = Checks::of(call.n);
@@ -104,11 +104,28 @@ async fn looked_at(world: &World, node: &Node) -> Result<(Vec<Call>, Vec<Check>)
     Ok((calls, checks))
 }
 
-#[allow(clippy::print_stdout)]
+/// What the node counts of the portal's events.
+async fn heard(checks: &mut Checks, calls: &[Call], node: &Node) -> Result<(), Failed> {
+    let posts = || calls.iter().flat_map(|call| &call.posts);
+    let forged = posts().filter(|post| post.forged).count();
+    let twice = calls.iter().filter(|call| call.order.start == Word::Twice).count();
+    checks.same("events heard: forged", forged, node.heard("forged").await?);
+    checks.same("events heard: repeated", twice, node.heard("repeated").await?);
+    for (what, result) in [
+        ("events heard: ambiguous", "ambiguous"),
+        ("events heard: unmatched", "unmatched"),
+        ("events heard: malformed", "malformed"),
+        ("events heard: refused", "refused"),
+    ] {
+        checks.same(what, 0, node.heard(result).await?);
+    }
+    Ok(())
+}
+
 fn every(checks: &[Check]) {
-    println!("\n{:>4}  {:<30} {:<44} {:<44} ERROR", "CALL", "CHECKED", "EXPECTED", "GOT");
+    say(&format!("\n{:>4}  {:<30} {:<44} {:<44} ERROR\n", "CALL", "CHECKED", "EXPECTED", "GOT"));
     for check in checks {
-        println!("{}", line(check));
+        say(&(line(check) + "\n"));
     }
 }
 
@@ -119,12 +136,11 @@ fn line(check: &Check) -> String {
     format!("{n:>4}  {what:<30} {expected:<44} {got:<44} {error}{word}")
 }
 
-#[allow(clippy::print_stdout)]
 fn per_call(calls: &[Call]) {
-    println!(
-        "\n{:>4}  {:<13} {:<29} {:>8} {:>8} {:>8} {:>8}  as the simulators saw it, seconds",
+    say(&format!(
+        "\n{:>4}  {:<13} {:<29} {:>8} {:>8} {:>8} {:>8}  as the simulators saw it, seconds\n",
         "CALL", "CUSTOMER", "WHAT", "ANSWER", "AGENT", "HOLD", "END"
-    );
+    ));
     for call in calls {
         let zero = call.dialer.invite_us.unwrap_or_default();
         let seconds = |at: Option<i64>| {
@@ -132,21 +148,20 @@ fn per_call(calls: &[Call]) {
         };
         let held: i64 = call.platform.holds.iter().map(|(from, to)| to - from).sum();
         let held = (held > 0).then_some(zero + held);
-        println!(
-            "{:>4}  +{:<12} {:<29} {:>8} {:>8} {:>8} {:>8}",
+        say(&format!(
+            "{:>4}  +{:<12} {:<29} {:>8} {:>8} {:>8} {:>8}\n",
             call.n,
             call.order.customer,
             call.order.title,
             seconds(call.platform.answer_us),
             seconds(call.platform.agent_us),
             seconds(held),
-            seconds(call.end.map(cooee_sim::truth::End::at_us)),
-        );
+            seconds(call.end.map(End::at_us)),
+        ));
     }
 }
 
 /// One line for each thing that was looked at: how often, and where it was farthest off.
-#[allow(clippy::print_stdout)]
 fn per_check(checks: &[Check]) {
     let mut order: Vec<&str> = Vec::new();
     let mut groups: BTreeMap<&str, Vec<&Check>> = BTreeMap::new();
@@ -156,10 +171,10 @@ fn per_check(checks: &[Check]) {
         }
         groups.entry(check.what).or_default().push(check);
     }
-    println!(
-        "\n{:<30} {:>5} {:>5}  {:<26} {:<26} {:>10} {:>9}",
+    say(&format!(
+        "\n{:<30} {:>5} {:>5}  {:<26} {:<26} {:>10} {:>9}\n",
         "CHECKED", "TIMES", "WRONG", "EXPECTED (worst of them)", "GOT", "ERROR", "LIMIT"
-    );
+    ));
     for what in order {
         let group = groups.remove(what).unwrap_or_default();
         let off = |check: &Check| check.error.map_or(0.0, |(ms, _)| ms.abs());
@@ -169,18 +184,18 @@ fn per_check(checks: &[Check]) {
         let (error, limit) = worst.error.map_or((String::new(), String::new()), |(ms, limit)| {
             (format!("{ms:+.3} ms"), format!("{limit:.0} ms"))
         });
-        println!(
-            "{what:<30} {:>5} {:>5}  {:<26} {:<26} {error:>10} {limit:>9}",
+        say(&format!(
+            "{what:<30} {:>5} {:>5}  {:<26} {:<26} {error:>10} {limit:>9}\n",
             group.len(),
             group.iter().filter(|check| !check.right).count(),
             short(&worst.expected),
             short(&worst.got),
-        );
+        ));
     }
     let wrong: Vec<&Check> = checks.iter().filter(|check| !check.right).collect();
     if !wrong.is_empty() {
-        println!("\nWRONG:");
-        wrong.iter().for_each(|check| println!("{}", line(check)));
+        say("\nWRONG:\n");
+        wrong.iter().for_each(|check| say(&(line(check) + "\n")));
     }
 }
 
@@ -191,29 +206,31 @@ fn short(text: &str) -> String {
     }
 }
 
-#[allow(clippy::print_stdout)]
 async fn delays(node: &Node) -> Result<(), Failed> {
-    println!(
-        "\n{:<20} {:>7} {:>10} {:>10} {:>10}  milliseconds",
+    say(&format!(
+        "\n{:<20} {:>7} {:>10} {:>10} {:>10}  milliseconds\n",
         "DELAY", "COUNT", "P50", "P99", "MAX"
-    );
+    ));
     for row in node.latency().await? {
         let ms = |name| row.number(name).unwrap_or_default() / 1e6;
         let (name, count) = (row.text("name"), row.int("count").unwrap_or_default());
-        println!(
-            "{name:<20} {count:>7} {:>10.3} {:>10.3} {:>10.3}",
+        say(&format!(
+            "{name:<20} {count:>7} {:>10.3} {:>10.3} {:>10.3}\n",
             ms("p50"),
             ms("p99"),
             ms("max")
-        );
+        ));
     }
     Ok(())
 }
 
-#[allow(clippy::print_stdout)]
 fn verdict(checks: &[Check], took: Duration) -> bool {
     let wrong = checks.iter().filter(|check| !check.right).count();
     let word = if wrong == 0 { "PASS" } else { "FAIL" };
-    println!("\n{word}: {} checks, {wrong} wrong, {:.1} s", checks.len(), took.as_secs_f64());
+    say(&format!(
+        "\n{word}: {} checks, {wrong} wrong, {:.1} s\n",
+        checks.len(),
+        took.as_secs_f64()
+    ));
     wrong == 0
 }

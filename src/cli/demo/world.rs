@@ -62,16 +62,15 @@ impl World {
             seed: 4,
         };
         let portal = Portal::start(settings, book.clone());
-        let line = |login: &str| Line {
-            login: login.to_owned(),
-            password: format!("password-of-{login}"),
+        let line = |login: &str, challenge| {
+            let password = format!("password-of-{login}");
+            Line { login: login.to_owned(), password, challenge }
         };
         let settings = voximplant::Settings {
             sip: at(block, 3, 5060),
             media: at(block, 4, 0).ip(),
             realm: REALM.to_owned(),
-            challenge: 407,
-            lines: vec![line("sip12"), line("sip13")],
+            lines: vec![line("sip12", 407), line("sip13", 401)],
             white_list: Vec::new(),
             users: vec!["67".to_owned(), "71".to_owned(), "83".to_owned()],
             pace,
