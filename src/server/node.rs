@@ -20,6 +20,7 @@ use cooee_signalling::switch::input::Input;
 use cooee_signalling::switch::{Node as SwitchNode, Switch};
 use cooee_store::feed::{Feed, Meter as FeedMeter, Settings as FeedSettings};
 use cooee_store::store::Store;
+use cooee_telemetry::callbacks::OutboxFigures;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
 
@@ -29,6 +30,7 @@ use crate::error::Error;
 use crate::inbox::{Inbox, inbox};
 use crate::names;
 use crate::outbound::Outbound;
+use crate::outbox::{self, Outbox};
 use crate::spine::Spine;
 use crate::udp::{Udp, reachable};
 
@@ -52,6 +54,7 @@ pub struct Node {
     journal: JournalMeter,
     feed: Feed,
     feed_meter: FeedMeter,
+    outbox: Option<Outbox>,
     engine: JoinHandle<()>,
     spine: JoinHandle<()>,
     stop: Arc<AtomicBool>,
@@ -82,19 +85,13 @@ impl Node {
         let (inbox, letters) = inbox()?;
         let relay = pool.map(|pool| start_relay(pool, loaded, &telemetry, &inbox)).transpose()?;
 
-        let store = Store::open(&loaded.node.data_dir.join("cooee.db"))?;
+        let store = Store::open(&loaded.node.data_dir.join(cooee_store::store::FILE))?;
         let position = Position::new(store.position()?);
         let (journal, recovery) = Journal::open(journal_settings(loaded, position.clone()))?;
         let meter = journal.meter();
         let sticky = store.sticky(now.wall / 1000).unwrap_or_default();
-        let feed = Feed::start(
-            store,
-            FeedSettings {
-                journal_dir: loaded.node.data_dir.join("journal"),
-                position,
-                sticky_days: plan.caller_id.sticky_days,
-            },
-        )?;
+        let outbox = start_outbox(loaded, &telemetry)?;
+        let feed = start_feed(loaded, store, position, outbox.as_ref())?;
 
         let latch = match loaded.media.latch {
             cooee_config::Latch::Strict => Latch::Strict,
@@ -143,6 +140,7 @@ impl Node {
             journal: meter,
             feed,
             feed_meter,
+            outbox,
             engine,
             spine: spine_thread,
             stop,
@@ -214,6 +212,19 @@ impl Node {
         self.telemetry.engine.untold.store(self.told.dropped(), Ordering::Relaxed);
         let lag = from.synced.0.saturating_sub(fed.position.0);
         to.lag_records_now.store(lag, Ordering::Relaxed);
+        for of in self.outbox.iter().flat_map(|outbox| outbox.meter().read()) {
+            let figures = OutboxFigures {
+                depth: of.waiting,
+                oldest_s: of.oldest_s,
+                dead: of.dead,
+                delivered: of.delivered,
+                failed_status: of.failed_status,
+                failed_timeout: of.failed_timeout,
+                failed_transport: of.failed_transport,
+                paused: of.paused,
+            };
+            self.telemetry.outbox.set(&of.webhook, figures);
+        }
     }
 
     /// Takes no new calls from now on.
@@ -255,6 +266,34 @@ fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
         routes: plan.routes.iter().map(|r| r.name.clone()).collect(),
         webhooks: loaded.webhooks.iter().map(|w| w.name.clone()).collect(),
     }
+}
+
+fn start_outbox(loaded: &Loaded, telemetry: &Telemetry) -> Result<Option<Outbox>, Error> {
+    if loaded.webhooks.is_empty() {
+        return Ok(None);
+    }
+    let delay = Box::new(telemetry.recorder(Measure::CallbackDone));
+    let path = loaded.node.data_dir.join(cooee_store::store::FILE);
+    Outbox::start(&path, &loaded.webhooks, delay).map(Some)
+}
+
+fn start_feed(
+    loaded: &Loaded,
+    store: Store,
+    position: Position,
+    outbox: Option<&Outbox>,
+) -> Result<Feed, Error> {
+    let settings = FeedSettings {
+        journal_dir: loaded.node.data_dir.join("journal"),
+        position,
+        sticky_days: loaded.plan.caller_id.sticky_days,
+    };
+    let store = store.telling(outbox::telling(&loaded.node.id, &loaded.webhooks));
+    let feed = match outbox {
+        Some(outbox) => Feed::start_waking(store, settings, outbox.wake()),
+        None => Feed::start(store, settings),
+    };
+    Ok(feed?)
 }
 
 fn media_pool(loaded: &Loaded) -> Result<Option<Pool>, Error> {
