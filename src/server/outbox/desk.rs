@@ -89,10 +89,6 @@ impl Line {
         }
     }
 
-    pub(super) fn is_secure(&self) -> bool {
-        self.target.uri.scheme_str() == Some("https")
-    }
-
     fn name(&self) -> &str {
         &self.figures.webhook
     }

@@ -88,11 +88,20 @@ impl Outbox {
         delay: Box<dyn Sample>,
     ) -> Result<Self, Error> {
         let store = Store::open_beside(store)?;
+        let post = Post::new(webhooks.iter().any(|webhook| webhook.url.starts_with("https:")))?;
+        Self::begin(store, webhooks, post, delay)
+    }
+
+    fn begin(
+        store: Store,
+        webhooks: &[Webhook],
+        post: Post,
+        delay: Box<dyn Sample>,
+    ) -> Result<Self, Error> {
         let lines = webhooks
             .iter()
             .map(|webhook| Ok(Line::new(webhook, Target::new(webhook)?)))
             .collect::<Result<Vec<_>, Error>>()?;
-        let post = Post::new(lines.iter().any(Line::is_secure))?;
         let shared = Arc::new(Shared::default());
         let mut desk = Desk::new(store, post, lines, Arc::clone(&shared), delay);
         desk.publish();

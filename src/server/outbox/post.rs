@@ -17,10 +17,13 @@ use hmac::{Hmac, Mac as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response, Uri, header};
+use hyper_rustls::builderstates::WantsSchemes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, RootCertStore};
 use secrecy::ExposeSecret as _;
 use sha2::Sha256;
 
@@ -105,24 +108,31 @@ pub(super) struct Post(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
 impl Post {
     /// With `secure` the certificates of the system's authorities are believed; they must be there.
     pub(super) fn new(secure: bool) -> Result<Self, Error> {
-        let ring = Arc::new(rustls::crypto::ring::default_provider());
         let no_tls = |error: &dyn fmt::Display| Error::Certificates(error.to_string());
         let builder = HttpsConnectorBuilder::new();
-        let https = if secure {
-            builder.with_provider_and_native_roots(ring).map_err(|error| no_tls(&error))?
-        } else {
-            let config = rustls::ClientConfig::builder_with_provider(ring)
-                .with_safe_default_protocol_versions()
-                .map_err(|error| no_tls(&error))?;
-            let nobody = rustls::RootCertStore::empty();
-            builder.with_tls_config(config.with_root_certificates(nobody).with_no_client_auth())
-        };
-        let https = https.https_or_http().enable_http1().build();
+        if secure {
+            let builder = builder.with_provider_and_native_roots(ring());
+            return Ok(Self::over(builder.map_err(|error| no_tls(&error))?));
+        }
+        let config = ClientConfig::builder_with_provider(ring())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| no_tls(&error))?;
+        let nobody = RootCertStore::empty();
+        Ok(Self::with(config.with_root_certificates(nobody).with_no_client_auth()))
+    }
+
+    /// Believes whom `config` says.
+    pub(super) fn with(config: ClientConfig) -> Self {
+        Self::over(HttpsConnectorBuilder::new().with_tls_config(config))
+    }
+
+    fn over(builder: HttpsConnectorBuilder<WantsSchemes>) -> Self {
+        let https = builder.https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(https);
-        Ok(Self(client))
+        Self(client)
     }
 
     /// Posts `body` under the event's `id`, in no more than the target's time.
@@ -169,6 +179,11 @@ impl Post {
         // Dropped before its end, a body takes its connection with it.
         let _ = tokio::time::timeout(time, read).await;
     }
+}
+
+/// The cryptography that TLS is made of.
+pub(super) fn ring() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// An error with its causes.

@@ -59,7 +59,8 @@ proptest! {
             let from = store.position().unwrap().0 as usize;
             let upto = (from + size).min(facts.len());
             let tx = store.db.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
-            write_group(&tx, &Telling::default(), &facts[from..upto], FactId(upto as u64), 30).unwrap();
+            let (some, upto) = (&facts[from..upto], FactId(upto as u64));
+            write_group(&tx, &Telling::default(), some, upto, 30).unwrap();
             if commits {
                 tx.commit().unwrap();
             }

@@ -2,6 +2,7 @@
 
 mod mischief;
 mod receiver;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use cooee_store::store::Store;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::post::Target;
+use super::post::{Post, Target, ring};
 use super::{Figures, Outbox, telling};
 use crate::clock;
 use crate::error::Error;

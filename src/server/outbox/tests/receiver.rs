@@ -1,12 +1,13 @@
 //! A receiver of webhooks on loopback that can be told to misbehave.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 /// One POST, as it came.
@@ -75,6 +76,22 @@ impl Receiver {
     }
 
     pub fn at(listener: TcpListener, rule: impl Fn(&Got) -> Reply + Send + Sync + 'static) -> Self {
+        Self::over(listener, None, rule)
+    }
+
+    pub fn by_tls(
+        listener: TcpListener,
+        tls: Arc<ServerConfig>,
+        rule: impl Fn(&Got) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::over(listener, Some(tls), rule)
+    }
+
+    fn over(
+        listener: TcpListener,
+        tls: Option<Arc<ServerConfig>>,
+        rule: impl Fn(&Got) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let rule: Rule = Arc::new(rule);
         let this = Self {
@@ -93,10 +110,18 @@ impl Receiver {
                 }
                 let (rule, got, stop) = (Arc::clone(&rule), Arc::clone(&got), Arc::clone(&stop));
                 let (busy, busiest) = (Arc::clone(&busy), Arc::clone(&busiest));
-                let stream = stream.unwrap();
+                let (stream, tls) = (stream.unwrap(), tls.clone());
+                stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+                stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
                 std::thread::spawn(move || {
                     busiest.fetch_max(busy.fetch_add(1, Ordering::AcqRel) + 1, Ordering::AcqRel);
-                    serve(stream, &rule, &got, &stop);
+                    match tls {
+                        None => serve(stream, &rule, &got, &stop),
+                        Some(tls) => {
+                            let session = ServerConnection::new(tls).unwrap();
+                            serve(StreamOwned::new(session, stream), &rule, &got, &stop);
+                        }
+                    }
                     busy.fetch_sub(1, Ordering::AcqRel);
                 });
             }
@@ -130,9 +155,7 @@ impl Drop for Receiver {
     }
 }
 
-fn serve(mut stream: TcpStream, rule: &Rule, all: &Mutex<All>, stop: &AtomicBool) {
-    stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
-    stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+fn serve(mut stream: impl Read + Write, rule: &Rule, all: &Mutex<All>, stop: &AtomicBool) {
     let mut seen = Vec::new();
     while let Some(mut got) = post(&mut stream, &mut seen, stop) {
         {
@@ -171,7 +194,7 @@ fn serve(mut stream: TcpStream, rule: &Rule, all: &Mutex<All>, stop: &AtomicBool
 }
 
 /// Waits a little; whether the peer has hung up.
-fn gone(stream: &mut TcpStream) -> bool {
+fn gone(stream: &mut impl Read) -> bool {
     match stream.read(&mut [0; 64]) {
         Ok(read) => read == 0,
         Err(error) => {
@@ -182,7 +205,7 @@ fn gone(stream: &mut TcpStream) -> bool {
 }
 
 /// The next POST of a connection; `None`: there is none.
-fn post(stream: &mut TcpStream, seen: &mut Vec<u8>, stop: &AtomicBool) -> Option<Got> {
+fn post(stream: &mut impl Read, seen: &mut Vec<u8>, stop: &AtomicBool) -> Option<Got> {
     loop {
         if let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8(seen[..end].to_vec()).unwrap();
