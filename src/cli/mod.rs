@@ -32,7 +32,6 @@ enum Verb {
         #[command(flatten)]
         configured: Configured,
     },
-    /// Shows a working bridge between simulated platforms
     Demo(demo::Args),
     /// Checks a configuration and says everything that is wrong with it
     Check(check::Args),
