@@ -43,6 +43,9 @@ def callbacks(where, row, media_row, calls, rate, seed):
         attempts = receiver.attempts()
         complaints += deliveries.judged(attempts, cdrs)
         figures |= deliveries.figures(attempts)
+        counted = node.metrics().get('cooee_callbacks_delivered_total{webhook="ops"}')
+        if counted != figures["events"]:
+            complaints.append(f"/metrics says that {counted} were delivered, {figures['events']} were")
         if len(cdrs) != calls or figures["calls"] != calls:
             complaints.append(f"{len(cdrs)} records and events of {figures['calls']} calls, "
                               f"wanted {calls}")
@@ -120,8 +123,8 @@ class Outbox:
         return done.stdout
 
     def letters(self, state):
-        told = self.run("list", "--state", state, "--json")
-        return [json.loads(line) for line in told.splitlines()]
+        told = self.run("list", "--state", state, "--limit", "1000", "--json")
+        return json.loads(told)["letters"]
 
     def counted(self, state, wanted, seconds=20):
         """The letters in a state once there are as many as wanted, and a complaint otherwise."""
@@ -146,8 +149,8 @@ def outbox(where, row, calls=20):
         waiting_now, unwell = box.counted("waiting", 4 * calls)
         complaints += unwell
         victim = next(one for one in waiting_now if one["sequence"] == 2)
-        if victim["event"] not in box.run("list", "--state", "waiting"):
-            complaints.append("outbox list shows a person no events")
+        if victim["call"] not in box.run("list", "--state", "waiting", "--limit", "1000"):
+            complaints.append("outbox list shows a person no such call")
         if json.loads(box.run("show", str(victim["id"]), "--json"))["event"] != victim["event"]:
             complaints.append(f"outbox show {victim['id']} shows another")
         box.run("retry", "--all")
