@@ -87,5 +87,29 @@ fn summary(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\nnumbers of ours: {owned}, default +{}", plan.caller_id.default)?;
     let bypass = plan.settings.media_bypass;
     let bypass = if bypass { ", unused: media goes past us" } else { "" };
-    writeln!(out, "media ports {first}-{last}: {calls} calls at a time{bypass}")
+    writeln!(out, "media ports {first}-{last}: {calls} calls at a time{bypass}")?;
+    told(loaded, out)
+}
+
+/// Who is told of calls, and who may tell us.
+fn told(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
+    for webhook in &loaded.webhooks {
+        let events = match webhook.events.as_slice() {
+            [] => "every event".to_owned(),
+            some => some.join(" "),
+        };
+        // What follows the host is often a secret.
+        let host = webhook.url.split('/').nth(2).unwrap_or_default();
+        writeln!(out, "webhook {}: {events} to {host}", webhook.name)?;
+    }
+    let Some(at) = loaded.admin.hooks_bind else { return Ok(()) };
+    for portal in &loaded.plan.portals {
+        let lines = loaded.plan.trunks.iter().filter_map(|trunk| {
+            let line = trunk.portal.as_ref().filter(|line| line.portal == portal.id)?;
+            Some(format!("{} ({})", line.line, trunk.name))
+        });
+        let lines = lines.collect::<Vec<_>>().join(", ");
+        writeln!(out, "portal {}: lines {lines}; posts to {at}/hooks/bitrix24", portal.id)?;
+    }
+    Ok(())
 }

@@ -61,7 +61,8 @@ async fn live(loaded: &Loaded) -> Result<bool, Error> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let sip: Vec<String> = loaded.sip.binds.iter().map(ToString::to_string).collect();
-    tracing::info!(sip = sip.join(" "), admin = %loaded.admin.bind, "ready");
+    let hooks = running.hooks().map(|at| at.to_string()).unwrap_or_default();
+    tracing::info!(sip = sip.join(" "), admin = %loaded.admin.bind, hooks, "ready");
     let mut look = interval(Duration::from_secs(1));
     loop {
         tokio::select! {

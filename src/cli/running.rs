@@ -1,6 +1,7 @@
 //! A node with everything around it: admin API, hooks, the tick; joined here and nowhere else.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 /// A node at work. Needs a runtime of several threads.
 pub struct Running {
     node: Arc<Node>,
+    hooks: Option<SocketAddr>,
     stopping: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -32,7 +34,8 @@ impl Running {
     pub async fn start(loaded: &Loaded) -> Result<Self, Error> {
         let admin_at = bind(loaded.admin.bind, |address, source| Error::Admin { address, source });
         let admin_at = admin_at.await?;
-        let hooks_at = match loaded.admin.hooks_bind.filter(|_| !loaded.portals.is_empty()) {
+        let hooks_on = loaded.admin.hooks_bind.filter(|_| !loaded.portals.is_empty());
+        let hooks_at = match hooks_on {
             Some(at) => Some(bind(at, |address, source| Error::Hooks { address, source }).await?),
             None => None,
         };
@@ -49,12 +52,17 @@ impl Running {
             tasks.push(tokio::spawn(served("the hooks listener", hooks)));
         }
         tasks.push(tokio::spawn(tick(Arc::clone(&node), until(stopped))));
-        Ok(Self { node, stopping, tasks })
+        Ok(Self { node, hooks: hooks_on, stopping, tasks })
     }
 
     /// The node.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Where events of portals are taken, if anywhere.
+    pub const fn hooks(&self) -> Option<SocketAddr> {
+        self.hooks
     }
 
     /// Ends the listeners, then the node.
@@ -70,8 +78,8 @@ impl Running {
 }
 
 async fn bind(
-    at: std::net::SocketAddr,
-    named: impl FnOnce(std::net::SocketAddr, std::io::Error) -> Error,
+    at: SocketAddr,
+    named: impl FnOnce(SocketAddr, std::io::Error) -> Error,
 ) -> Result<TcpListener, Error> {
     TcpListener::bind(at).await.map_err(|source| named(at, source))
 }

@@ -276,7 +276,8 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
         policy,
         retry,
         settings,
-        portals: portals.plan,
+        // Nobody waits for a word that cannot come in.
+        portals: if admin.hooks_bind.is_some() { portals.plan } else { Vec::new() },
     };
     Draft { plan, sip, media, admin, log, node, webhooks, portals: portals.access }
 }

@@ -105,7 +105,8 @@ impl World {
 
     /// B is a line of a portal, `sip7` of `acme`, whose 200 is the platform's.
     pub fn with_a_portal() -> Self {
-        let portal = "[[portal]]\nid = \"acme\"\napplication_token = \"0123456789abcdef\"\n";
+        let portal = "[admin]\nhooks_bind = \"127.0.0.1:8061\"\n\
+            [[portal]]\nid = \"acme\"\napplication_token = \"0123456789abcdef\"\n";
         let text = CONFIG.replace("MODE", "relay").replace("ROLE", "agent-leg") + portal;
         Self::configured(&text.replace("PROFILE", "voximplant"))
     }

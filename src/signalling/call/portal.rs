@@ -125,7 +125,7 @@ impl Call {
         Heard::Matched
     }
 
-    /// Takes a `Start` that has been heard as the agent's answer, as soon as the platform's is known.
+    /// Takes a `Start` that was heard as the agent's answer, once the platform's is known.
     pub(super) fn believe_start(&mut self, cx: &mut Cx<'_>) -> Heard {
         let (Some(start), Some(platform)) = (&self.word.start, self.account.times.b_200) else {
             return Heard::Early;

@@ -8,8 +8,8 @@ pub const SOURCE_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Most addresses remembered as sources. Past it the oldest go.
 pub const SOURCES: usize = 4096;
 
-/// How far apart an INVITE of ours and the portal's `Init` may lie: ten seconds, and the second that
-/// the stamp leaves open.
+/// How far apart an INVITE of ours and the portal's `Init` may lie: ten seconds, and the second
+/// that the stamp leaves open.
 pub const INIT_WINDOW: Duration = Duration::from_secs(11);
 
 /// How long a portal's event waits for the one that names its call.
