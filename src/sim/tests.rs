@@ -22,6 +22,11 @@ struct World {
 }
 
 async fn world(block: u8) -> World {
+    world_of(block, 0, 0).await
+}
+
+/// A world whose portal loses and doubles so many events in a hundred.
+async fn world_of(block: u8, loss: u8, twice: u8) -> World {
     let at = |host: u8, port: u16| SocketAddr::from(([127, 61, block, host], port));
     let hook = tokio::net::TcpListener::bind(at(1, 8061)).await.unwrap();
     let router = Router::new().fallback(post(|| async { "ok" }));
@@ -32,8 +37,8 @@ async fn world(block: u8) -> World {
         token: "token".to_owned(),
         member_id: "member".to_owned(),
         delay_ms: (1, 9),
-        loss: 0,
-        twice: 0,
+        loss,
+        twice,
         seed: 7,
     };
     let portal = Portal::start(settings, book.clone());
@@ -140,4 +145,16 @@ async fn the_portals_word_gets_lost_doubled_and_late() {
     assert!(calls[2].posts[1].sent_us > end_us.unwrap_or(i64::MAX));
     // The stray 487 changed nothing.
     assert!(matches!(calls[1].end, Some(End::Platform(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_queue_loses_or_doubles_everything() {
+    let losing = world_of(14, 100, 0).await;
+    let call = &placed(&losing, vec![order("61491570156")], 3).await[0];
+    assert_eq!(events(call), ["INIT", "START", "END"]);
+    assert!(call.posts.iter().all(|post| post.status.is_none()));
+
+    let doubling = world_of(15, 0, 100).await;
+    let call = &placed(&doubling, vec![order("61491570156")], 6).await[0];
+    assert_eq!(events(call), ["INIT", "INIT", "START", "START", "END", "END"]);
 }
