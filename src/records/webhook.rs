@@ -261,6 +261,13 @@ impl Event {
         })
     }
 
+    /// The same event under an id of its own, where another event of the call has its id: a crash
+    /// can take the count of a call back by a fact that needed no snapshot.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { id: format!("{}-{}", self.id, self.kind.name()), ..self.clone() }
+    }
+
     /// The body for a webhook to which this is the `sequence`th event of the call.
     pub fn body(&self, sequence: u32) -> String {
         let body = Body {

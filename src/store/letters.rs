@@ -38,13 +38,22 @@ impl<'t> Letters<'t> {
         };
         let created_us = fact.at.wall.div_euclid(1000);
         context.learn(fact);
-        if let Some(event) = Event::of(fact, &context, &self.telling.node) {
+        if let Some(mut event) = Event::of(fact, &context, &self.telling.node) {
+            if self.is_taken(&event)? {
+                event = event.apart();
+            }
             for to in self.telling.webhooks.iter().filter(|to| to.kinds.contains(&event.kind)) {
                 self.post(to, fact.call, &event, created_us, &mut context)?;
             }
         }
         self.contexts.insert(fact.call, (context, created_us));
         Ok(())
+    }
+
+    /// Whether the event's id is that of another kind of event.
+    fn is_taken(&self, event: &Event) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM letter WHERE event = ? AND kind <> ?";
+        Ok(self.tx.prepare_cached(sql)?.exists([&event.id, event.kind.name()])?)
     }
 
     fn post(

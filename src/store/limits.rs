@@ -24,6 +24,9 @@ pub const PAGE_ROWS: u32 = 1000;
 /// Letters that one order (retry, drop) changes in one transaction.
 pub const CHUNK_LETTERS: u32 = 1000;
 
+/// How long it rests between two of them, so that who waits for the lock gets it.
+pub const CHUNK_PAUSE: Duration = Duration::from_millis(5);
+
 /// How long what a call's events have said is kept after the last of them, microseconds of their
 /// own times: while the call lives, and after its end.
 pub const CONTEXT_US: (i64, i64) = (7 * 86_400_000_000, 3_600_000_000);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::thread;
 
 use cooee_model::ids::CallId;
 use rusqlite::types::Value;
@@ -13,7 +14,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params, para
 use serde::Serialize;
 
 use crate::error::StoreError;
-use crate::limits::{CHUNK_LETTERS, PAGE_ROWS};
+use crate::limits::{CHUNK_LETTERS, CHUNK_PAUSE, PAGE_ROWS};
 use crate::store::Store;
 
 /// What has become of a letter.
@@ -272,6 +273,7 @@ impl Store {
             }
             tx.commit()?;
             done += letters.len() as u64;
+            thread::sleep(CHUNK_PAUSE);
         }
     }
 }

@@ -34,8 +34,9 @@ use crate::error::Error;
 /// again; past it the connection is closed.
 const BODY: (usize, Duration) = (16 << 10, Duration::from_secs(1));
 
-/// How long a connection is kept for the next letter.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long a connection is kept for the next letter: less than most servers keep it, so that none
+/// is used at the moment at which its server closes it.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// The longest text of a failure that is kept.
 const ERROR_CHARS: usize = 200;

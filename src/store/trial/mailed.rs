@@ -128,6 +128,31 @@ fn each_event_makes_one_letter_for_each_who_wants_it() {
     assert_eq!(store.letter(99).unwrap(), None);
 }
 
+/// A crash can take the count of a call back by a fact that had no snapshot: two facts have one
+/// place then, and neither may be lost.
+#[test]
+fn two_events_with_one_place_are_two_letters() {
+    let ground = Ground::new();
+    let mut store = store(&ground);
+    let mut facts = vec![call(1)[2].clone(), call(1)[6].clone()];
+    facts[1].seq = facts[0].seq;
+    for letters in [3, 0] {
+        assert_eq!(store.apply(&facts, FactId(1), 0).unwrap(), letters);
+    }
+    let id = account(1).id;
+    let events: Vec<(String, u32)> = store
+        .outbox(&OutboxFilter { webhook: Some("ops".into()), ..OutboxFilter::default() })
+        .unwrap()
+        .rows
+        .into_iter()
+        .map(|letter| (letter.event, letter.sequence))
+        .collect();
+    assert_eq!(events, [(format!("{id}-2-ended"), 2), (format!("{id}-2"), 1)]);
+    let due = store.due("ops", i64::MAX, 1, &BTreeSet::new()).unwrap();
+    assert_eq!(due[0].letters.len(), 2);
+    assert!(due[0].letters[1].payload.contains(&format!("\"id\":\"{id}-2-ended\"")));
+}
+
 #[test]
 fn nobody_told_costs_nothing() {
     let ground = Ground::new();
