@@ -34,7 +34,7 @@ SPANS = ("p50_us", "p99_us", "p99_9_us")
 SENT_SHARE = 0.97
 TOLERANCE = 0.05  # how closely the search ends
 NOISE_PERCENT = 0.5  # of the time, spent waiting for a core
-STEPS, LEAST_RATE = 12, 1000  # where it gives up
+STEPS, LEAST_RATE = 12, 5000  # where it gives up
 CONFIRMATIONS = 5
 
 
@@ -239,11 +239,12 @@ def show(report):
         row("", "packets/s", "added p50", "added p99", "CPU/packet", "cores", "waited %")
         for name, seen in report["ramp"].items():
             at, added = seen["at_rate"], seen.get("added")
-            row(name, seen["rate"] or f"~{seen['searched']}", cell(added, "p50_us"), cell(added, "p99_us"),
+            unsure = f"~{seen['searched']}" if seen["searched"] else "none"
+            row(name, seen["rate"] or unsure, cell(added, "p50_us"), cell(added, "p99_us"),
                 cell(at and at["cpu_us_per_packet"], digits=2),
                 cell(at and at["cpu_cores"], digits=2),
                 cell(at and at["waited_percent"], digits=2))
-        if not all(seen["rate"] for seen in report["ramp"].values()):
+        if any(seen["searched"] and not seen["rate"] for seen in report["ramp"].values()):
             print("~: clean once, and not again when it was to be confirmed")
         if "direct" in report["ramp"]:
             print("direct's is the load tool's own ceiling")
