@@ -146,6 +146,8 @@ impl Call {
     /// Writes a fact.
     pub fn fact(&mut self, cx: &mut Cx<'_>, at: Moment, what: What) {
         let fact = Fact { call: self.id, seq: self.seq, at, what };
+        // The snapshot knows the next place: after a crash no fact takes that of another.
+        self.dirty = true;
         self.seq += 1;
         cx.out.records.push(Record::Fact(fact));
     }
