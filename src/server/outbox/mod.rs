@@ -1,9 +1,9 @@
 //! Webhooks are delivered here: by a thread of its own that no call ever waits for.
 //!
 //! Letters are made by the feed, from the journal, and lie in the database until their receiver has
-//! answered with a 2xx. The thread looks for what is due, sends it (`post.rs`), and writes down what
-//! came of it (`desk.rs`). It may stop at any instant: what was not written down is sent again, the
-//! same bytes under the same id.
+//! answered with a 2xx. The thread looks for what is due, sends it (`post.rs`), and writes down
+//! what came of it (`desk.rs`). It may stop at any instant: what was not written down is sent
+//! again, the same bytes under the same id.
 
 mod desk;
 mod post;
