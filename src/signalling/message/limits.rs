@@ -3,6 +3,9 @@
 /// Largest message, bytes. A datagram cannot be larger; a stream that announces more is cut off.
 pub const MESSAGE_BYTES: usize = 65_535;
 
+/// Largest header part on a stream, bytes. Past it the connection is closed.
+pub const HEAD_BYTES: usize = 32_768;
+
 /// Most header lines in one message. Past it: 400 where it can be answered.
 pub const HEADERS: usize = 256;
 

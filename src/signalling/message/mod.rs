@@ -10,6 +10,7 @@ pub mod index;
 pub mod limits;
 pub mod name;
 pub mod sdp;
+pub mod stream;
 pub mod text;
 pub mod transport;
 pub mod via;

@@ -56,6 +56,10 @@ impl Switch {
             };
             return self.refuse(received, flow, &message, (code, Refusal::Malformed), out);
         }
+        // Without it nobody knows where the next message of a stream begins (RFC 3261, 18.3).
+        if flow.transport.is_reliable() && message.value(Name::ContentLength).is_none() {
+            return self.refuse(received, flow, &message, (400, Refusal::Malformed), out);
+        }
         self.request(now, received, flow, message, trunk, dialog, out);
     }
 
