@@ -7,5 +7,6 @@ mod lines;
 mod midcall;
 mod portal;
 mod refusals;
+mod reload;
 mod restart;
 mod world;

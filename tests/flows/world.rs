@@ -17,7 +17,8 @@ use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
-use cooee_signalling::switch::input::Input;
+use cooee_signalling::profile::plan::Plan;
+use cooee_signalling::switch::input::{Input, Revision};
 use cooee_signalling::switch::{Node, Switch};
 use cooee_signalling::transaction::flow::Flow;
 
@@ -68,6 +69,7 @@ chain = [ { target = "trunk:b", timeout_s = 30 } ]
 
 /// A switch between two peers.
 pub struct World {
+    text: String,
     pub switch: Switch,
     pub now: Moment,
     pub to_a: Vec<Message>,
@@ -111,14 +113,19 @@ impl World {
         Self::configured(&text.replace("PROFILE", "voximplant"))
     }
 
+    /// Another configuration comes into force: the present one, changed.
+    pub fn reload(&mut self, change: impl FnOnce(String) -> String) {
+        self.text = change(std::mem::take(&mut self.text));
+        let plan = Arc::new(plan_of(&self.text));
+        let peers = plan.trunks.iter().map(|_| Vec::new()).collect();
+        self.input(Input::Plan(Box::new(Revision { plan, peers, latch: Latch::Strict })));
+    }
+
     fn configured(text: &str) -> Self {
-        let around = Surroundings::new(Path::new("."), |_| None);
-        let loaded = cooee_config::load_str(text, "test.toml", &around)
-            .unwrap_or_else(|findings| panic!("{findings}"));
         let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
         let now = Moment::new(1_000_000_000_000, 1_770_000_000_000_000_000);
         let node = Node {
-            plan: Arc::new(loaded.plan),
+            plan: Arc::new(plan_of(text)),
             setup: Setup {
                 locals: vec![local],
                 media: "192.0.2.1".parse().unwrap(),
@@ -129,6 +136,7 @@ impl World {
             seed: [42; 24],
         };
         let mut world = Self {
+            text: text.to_owned(),
             switch: Switch::new(node, now),
             now,
             to_a: Vec::new(),
@@ -253,6 +261,12 @@ impl World {
         assert!(self.snapshots.is_empty());
         assert_eq!(self.whats().iter().filter(|w| **w == "Ended").count(), 1);
     }
+}
+
+fn plan_of(text: &str) -> Plan {
+    let around = Surroundings::new(Path::new("."), |_| None);
+    let loaded = cooee_config::load_str(text, "test.toml", &around);
+    loaded.unwrap_or_else(|findings| panic!("{findings}")).plan
 }
 
 fn last(messages: &[Message], kind: &str) -> String {

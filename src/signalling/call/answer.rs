@@ -196,10 +196,10 @@ impl Call {
             return self.try_target(cx);
         }
         self.account.sip_final = code;
-        self.note_reason(cx, Side::B, response);
+        self.note_reason(Side::B, response);
         let reason = response.value(Name::Reason).unwrap_or_default().to_vec();
         let retry_after = response.value(Name::RetryAfter).unwrap_or_default().to_vec();
-        let towards_a = self.code_for_a(cx, code);
+        let towards_a = self.code_for_a(code);
         let phrase = if towards_a == code { response.reason_phrase() } else { b"" };
         let passed = Passed {
             code: towards_a,
@@ -214,13 +214,13 @@ impl Call {
     }
 
     /// What A hears for a code of B. A challenge or a redirection is between B and us.
-    fn code_for_a(&self, cx: &Cx<'_>, code: u16) -> u16 {
+    fn code_for_a(&self, code: u16) -> u16 {
         let code = match code {
             300..=399 => 502,
             401 | 407 => 503,
             other => other,
         };
-        let map = cx.core.plan.trunk(&self.a.trunk).map(|t| &t.profile.behaviour.error_map);
+        let map = self.plan.trunk(&self.a.trunk).map(|t| &t.profile.behaviour.error_map);
         map.and_then(|m| m.get(&code)).copied().unwrap_or(code)
     }
 }

@@ -38,7 +38,7 @@ impl Call {
         }
         self.dirty = true;
         let reason = bye.value(Name::Reason).unwrap_or_default().to_vec();
-        self.note_reason(cx, side, bye);
+        self.note_reason(side, bye);
         self.leg_ended(side, cx);
         if was == LegState::Setup && side == Side::A {
             // BYE in the early dialog: as good as CANCEL (RFC 3261, 15.1.2).
@@ -309,7 +309,7 @@ impl Call {
         self.account.times.end = Some(cx.received);
         self.account.end_party = party;
         self.account.outcome = self.outcome_by_portal(outcome);
-        self.account.hold_unknown = self.account.hold_count == 0 && self.hides_holds(cx);
+        self.account.hold_unknown = self.account.hold_count == 0 && self.hides_holds();
         for leg in &mut self.account.legs {
             leg.end.get_or_insert(cx.received);
         }
@@ -323,8 +323,8 @@ impl Call {
     }
 
     /// Whether B answered and is of a kind that holds without telling.
-    fn hides_holds(&self, cx: &Cx<'_>) -> bool {
-        let trunk = self.b.as_ref().and_then(|b| cx.core.plan.trunk(&b.trunk));
+    fn hides_holds(&self) -> bool {
+        let trunk = self.b.as_ref().and_then(|b| self.plan.trunk(&b.trunk));
         self.account.times.b_200.is_some()
             && trunk.is_some_and(|t| !t.profile.behaviour.signals_hold)
     }
@@ -353,8 +353,8 @@ impl Call {
     }
 
     /// Keeps what a `Reason` header says, as far as the profile of its sender trusts it.
-    pub(super) fn note_reason(&mut self, cx: &Cx<'_>, side: Side, message: &Message) {
-        if !self.trusts_reason(cx, side) {
+    pub(super) fn note_reason(&mut self, side: Side, message: &Message) {
+        if !self.trusts_reason(side) {
             return;
         }
         for reason in message.list(Name::Reason) {
@@ -370,10 +370,10 @@ impl Call {
     }
 
     /// Whether a trunk's Reason counts for the outcome.
-    fn trusts_reason(&self, cx: &Cx<'_>, side: Side) -> bool {
+    fn trusts_reason(&self, side: Side) -> bool {
         let rule = self
             .leg(side)
-            .and_then(|l| cx.core.plan.trunk(&l.trunk))
+            .and_then(|l| self.plan.trunk(&l.trunk))
             .map(|t| t.profile.behaviour.trust_reason);
         match rule {
             Some(TrustReason::Always) => true,

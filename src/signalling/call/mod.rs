@@ -26,6 +26,8 @@ pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
@@ -40,6 +42,7 @@ use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::Described;
 use crate::message::view::Message;
 use crate::profile::decision::{Decision, Slots};
+use crate::profile::plan::Plan;
 use crate::transaction::flow::{Flow, Measure};
 use crate::transaction::layer::ClientId;
 use crate::transaction::slots::Slot;
@@ -68,6 +71,9 @@ pub struct Call {
     pub b: Option<Leg>,
     /// What was decided; pinned.
     pub decision: Decision,
+    /// The plan that it was decided by: its profiles stay this call's. Secrets, access lists and
+    /// limits are always those of the plan in force.
+    pub plan: Arc<Plan>,
     /// What the CDR will say.
     pub account: Account,
     /// A's INVITE until its final response.

@@ -76,7 +76,7 @@ struct End {
 impl Call {
     /// The portal whose word says when the agent answered, if it is waited for at all.
     pub(super) fn awaited_portal<'p>(&self, cx: &'p Cx<'_>) -> Option<&'p Portal> {
-        let trunk = self.b.as_ref().and_then(|b| cx.core.plan.trunk(&b.trunk))?;
+        let trunk = self.b.as_ref().and_then(|b| self.plan.trunk(&b.trunk))?;
         let awaited = match self.decision.answer_source {
             AnswerPolicy::Auto => trunk.profile.behaviour.answer_means == AnswerMeans::Platform,
             AnswerPolicy::B24Event => true,

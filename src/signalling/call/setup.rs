@@ -75,6 +75,7 @@ impl Call {
             a,
             b: None,
             decision,
+            plan: cx.core.plan.clone(),
             account,
             invite: Some(invite),
             attempt: 0,
@@ -141,7 +142,7 @@ impl Call {
         };
         let host = trunk.peers.first().map(|p| p.authority()).unwrap_or_default();
         let context = Context { call: self.id, peer_host: &host, attempt: self.attempt };
-        let Some(slots) = cx.core.plan.compose(&self.decision, index, context) else {
+        let Some(slots) = self.plan.compose(&self.decision, index, context) else {
             return self.next_target_or(cx, 503, "trunk has left the plan");
         };
         let Some(local) = cx.core.local(flow).cloned() else { return };

@@ -164,6 +164,7 @@ impl Call {
             a,
             b,
             decision: image.decision,
+            plan: cx.core.plan.clone(),
             account: image.account,
             invite,
             attempt: u32::MAX,

@@ -20,7 +20,7 @@ impl Call {
         let means = self
             .b
             .as_ref()
-            .and_then(|b| cx.core.plan.trunk(&b.trunk))
+            .and_then(|b| self.plan.trunk(&b.trunk))
             .map_or(AnswerMeans::Platform, |t| t.profile.behaviour.answer_means);
         let by_sip = match self.decision.answer_source {
             AnswerPolicy::Sip200 => true,

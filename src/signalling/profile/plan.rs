@@ -18,7 +18,8 @@ use crate::profile::policy::{Blacklist, WorkTime};
 use crate::profile::rules::Profile;
 use crate::profile::zone::Zone;
 
-/// The configuration of the signalling plane. A call pins what was decided by it, never the plan.
+/// The configuration of the signalling plane. A call keeps to the profiles of the plan that it was
+/// decided by; secrets, access lists and limits are always those of the plan in force.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Grows with each change.

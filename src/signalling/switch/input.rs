@@ -1,15 +1,28 @@
 //! What can happen to a switch.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cooee_model::command::Command;
-use cooee_model::media::MediaEvent;
+use cooee_model::media::{Latch, MediaEvent};
 use cooee_model::moment::Moment;
 use cooee_model::portal::PortalEvent;
 
 use crate::message::transport::Transport;
+use crate::profile::plan::Plan;
 use crate::transaction::flow::Flow;
+
+/// A configuration to come into force, with what the shell found out for it.
+#[derive(Debug)]
+pub struct Revision {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Where each of its trunks' peers are, by place, best first. Empty: as was known before.
+    pub peers: Vec<Vec<(Transport, SocketAddr)>>,
+    /// Which sources of media are believed where the trunk names no networks.
+    pub latch: Latch,
+}
 
 /// One input.
 #[derive(Debug)]
@@ -36,6 +49,8 @@ pub enum Input {
     },
     /// A portal speaks of a call.
     Portal(PortalEvent),
+    /// Another configuration is in force from now on.
+    Plan(Box<Revision>),
     /// Nothing but time.
     Wake,
 }

@@ -12,9 +12,10 @@ use crate::leg::digest::{Challenge, Login};
 use crate::message::name::Name;
 use crate::message::text::{lossy, number};
 use crate::message::view::Message;
-use crate::profile::plan::Registration;
+use crate::profile::plan::{Plan, Registration};
 use crate::switch::Switch;
 use crate::switch::limits::{REGISTER_BACKOFF, REGISTER_RETRY};
+use crate::transaction::flow::Flow;
 use crate::transaction::key::Token;
 
 /// One registered line.
@@ -27,12 +28,25 @@ pub struct Line {
     failures: u32,
     tries: u32,
     registered: bool,
+    /// Where its last REGISTER went.
+    flow: Option<Flow>,
+    /// It has left the configuration: unregistered, and never tried again.
+    retired: bool,
 }
 
 impl Line {
     /// Whether the registrar's last word was yes.
     pub const fn is_registered(&self) -> bool {
         self.registered
+    }
+
+    /// The place in a plan of the registration that this line is for.
+    fn place_in(&self, old: &Plan, plan: &Plan) -> Option<(usize, Registration)> {
+        let at = plan.trunk_at(&old.trunks.get(self.trunk)?.name)?;
+        let same = |r: &&Registration| {
+            r.user == self.registration.user && r.registrar == self.registration.registrar
+        };
+        Some((at, plan.trunks.get(at)?.registrations.iter().find(same)?.clone()))
     }
 }
 
@@ -41,37 +55,75 @@ impl Switch {
         let plan = self.core.plan.clone();
         for (at, trunk) in plan.trunks.iter().enumerate() {
             for registration in &trunk.registrations {
-                let name = Token { index: 0, secret: self.core.random() }.text();
-                let host = registration.registrar.authority();
-                let aor = format!("<sip:{}@{host}>", registration.user).into_bytes();
-                let dialog = Dialog {
-                    call_id: name.into_bytes(),
-                    local_tag: format!("{:016x}", self.core.random()),
-                    local: aor.clone(),
-                    remote: aor,
-                    remote_target: format!("sip:{host}").into_bytes(),
-                    ..Dialog::default()
-                };
-                self.lines.push(Line {
-                    trunk: at,
-                    registration: registration.clone(),
-                    dialog,
-                    expires_s: registration.expires_s,
-                    failures: 0,
-                    tries: 0,
-                    registered: false,
-                });
-                // Many lines do not all begin at once.
-                let spread = self.core.random() % 1000;
-                let line = u32::try_from(self.lines.len() - 1).unwrap_or(u32::MAX);
-                let wait = Duration::from_millis(spread + 50 * u64::from(line));
-                self.core.alarms.set(now, wait, Alarm::Register(line));
+                self.begin_line(now, at, registration);
+            }
+        }
+    }
+
+    fn begin_line(&mut self, now: Moment, trunk: usize, registration: &Registration) {
+        let name = Token { index: 0, secret: self.core.random() }.text();
+        let host = registration.registrar.authority();
+        let aor = format!("<sip:{}@{host}>", registration.user).into_bytes();
+        let dialog = Dialog {
+            call_id: name.into_bytes(),
+            local_tag: format!("{:016x}", self.core.random()),
+            local: aor.clone(),
+            remote: aor,
+            remote_target: format!("sip:{host}").into_bytes(),
+            ..Dialog::default()
+        };
+        self.lines.push(Line {
+            trunk,
+            registration: registration.clone(),
+            dialog,
+            expires_s: registration.expires_s,
+            failures: 0,
+            tries: 0,
+            registered: false,
+            flow: None,
+            retired: false,
+        });
+        // Many lines do not all begin at once.
+        let spread = self.core.random() % 1000;
+        let line = u32::try_from(self.lines.len() - 1).unwrap_or(u32::MAX);
+        let wait = Duration::from_millis(spread + 50 * u64::from(line));
+        self.core.alarms.set(now, wait, Alarm::Register(line));
+    }
+
+    /// Lines of another plan: those that stay keep their registration, new ones begin, those that
+    /// are gone are unregistered.
+    pub(super) fn carry_lines(&mut self, now: Moment, old: &Plan, out: &mut Output) {
+        let plan = self.core.plan.clone();
+        let mut kept = Vec::new();
+        for at in 0..self.lines.len() {
+            let Some(line) = self.lines.get_mut(at).filter(|l| !l.retired) else { continue };
+            if let Some((trunk, registration)) = line.place_in(old, &plan) {
+                kept.push((trunk, registration.user.clone()));
+                line.trunk = trunk;
+                line.registration = registration;
+                continue;
+            }
+            line.retired = true;
+            if std::mem::take(&mut line.registered) {
+                line.expires_s = 0;
+                line.tries = 0;
+                self.send_register(now, u32::try_from(at).unwrap_or(u32::MAX), None, out);
+            }
+        }
+        for (at, trunk) in plan.trunks.iter().enumerate() {
+            for registration in &trunk.registrations {
+                if !kept.iter().any(|(place, user)| *place == at && *user == registration.user) {
+                    self.begin_line(now, at, registration);
+                }
             }
         }
     }
 
     pub(super) fn register(&mut self, now: Moment, line: u32, out: &mut Output) {
-        self.send_register(now, line, None, out);
+        let index = usize::try_from(line).unwrap_or(usize::MAX);
+        if self.lines.get(index).is_some_and(|l| !l.retired) {
+            self.send_register(now, line, None, out);
+        }
     }
 
     fn send_register(
@@ -85,13 +137,17 @@ impl Switch {
         let index = usize::try_from(at).unwrap_or(usize::MAX);
         let Some(line) = self.lines.get_mut(index) else { return };
         let name = self.core.plan.trunks.get(line.trunk).map(|t| t.name.clone());
-        let flow = name.and_then(|n| self.core.trunk(&n).and_then(|t| t.1));
+        let flow = match line.retired {
+            true => line.flow,
+            false => name.and_then(|n| self.core.trunk(&n).and_then(|t| t.1)),
+        };
         let Some(flow) = flow else {
             return self.register_failed(now, at, "the registrar has no address", out);
         };
         let token = self.core.tx.reserve(secret);
         let Some(local) = self.core.local(flow) else { return };
         let Some(line) = self.lines.get_mut(index) else { return };
+        line.flow = Some(flow);
         line.dialog.local_cseq += 1;
         let cseq = line.dialog.local_cseq;
         let mut writer = line.dialog.request("REGISTER", cseq, 70, (local, &token.branch()));
@@ -119,6 +175,7 @@ impl Switch {
         let code = response.code();
         match code {
             ..200 => {}
+            200..300 if line.retired => {}
             200..300 => {
                 let granted = granted(response, &line.registration.user).unwrap_or(line.expires_s);
                 line.failures = 0;
@@ -158,6 +215,9 @@ impl Switch {
         let random = self.core.random();
         let index = usize::try_from(at).unwrap_or(usize::MAX);
         let Some(line) = self.lines.get_mut(index) else { return };
+        if line.retired {
+            return;
+        }
         line.registered = false;
         line.tries = 0;
         let wait = (REGISTER_RETRY * (1 << line.failures.min(10))).min(REGISTER_BACKOFF);

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod lines;
 pub mod portal;
 pub mod recover;
+pub mod reload;
 pub mod route;
 
 use std::collections::BTreeMap;
@@ -134,6 +135,7 @@ impl Switch {
             Input::Command(Command::Drain) => self.draining = true,
             Input::Peers { trunk, peers } => self.learn_peers(now, trunk, peers),
             Input::Portal(event) => self.portal_event(now, event, out),
+            Input::Plan(revision) => self.adopt(now, *revision, out),
             Input::Wake => {}
         }
         self.wake(now, out);
@@ -263,9 +265,9 @@ impl Switch {
             } else {
                 self.rates.call_over(&call.a.trunk);
             }
-            if !self.core.plan.portals.is_empty() {
+            if !call.plan.portals.is_empty() {
                 let portal_call = call.word.portal.zip(call.account.portal_call_id);
-                let numbers = &self.core.plan.policy.numbers;
+                let numbers = &call.plan.policy.numbers;
                 self.portals.forget(&call.account.customer, slot, numbers, portal_call);
             }
             if !self.restored.is_empty() {

@@ -182,7 +182,7 @@ impl Switch {
                 let Some(call) = self.calls.get(*slot).filter(|c| c.word.portal.is_none()) else {
                     continue;
                 };
-                let trunk = call.b.as_ref().and_then(|b| plan.trunk(&b.trunk));
+                let trunk = call.b.as_ref().and_then(|b| call.plan.trunk(&b.trunk));
                 let on_line = trunk
                     .and_then(|t| t.portal.as_ref())
                     .is_some_and(|p| p.portal == portal && p.line == line);

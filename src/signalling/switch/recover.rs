@@ -35,7 +35,7 @@ impl Switch {
                 .flatten()
                 .map(|leg| leg.dialog.local_tag.clone());
             self.restored.extend(tags.map(|tag| (tag, slot)));
-            let numbers = &self.core.plan.policy.numbers;
+            let numbers = &call.plan.policy.numbers;
             self.portals.wait(&call.account.customer, slot, numbers);
             if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {
                 self.portals.link(portal, named, slot);
