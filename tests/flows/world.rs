@@ -93,6 +93,13 @@ impl World {
         Self::configured(&text)
     }
 
+    /// Both sides change nothing that they need not.
+    pub fn transparent() -> Self {
+        let text = CONFIG.replace("\"generic-ip-trunk\"", "\"transparent\"");
+        let text = text.replace("MODE", "relay").replace("ROLE", "agent-leg");
+        Self::configured(&text.replace("PROFILE", "transparent"))
+    }
+
     /// A reaches us by a registered line, `+61491570156`.
     pub fn with_a_line() -> Self {
         let lines = "profile = \"unitalk-lines\"\npeers = [\"udp:192.0.2.10:5060\"]\n\

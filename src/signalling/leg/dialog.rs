@@ -192,15 +192,15 @@ pub fn response_to(
             }
         }
     }
-    writer.header(Name::From, &[request.value(Name::From).unwrap_or_default()]);
-    let to = request.value(Name::To).unwrap_or_default();
-    if tag.is_empty() || !request.to_tag().is_empty() {
-        writer.header(Name::To, &[to]);
-    } else {
-        writer.header(Name::To, &[to, b";tag=", tag.as_bytes()]);
+    // What a broken request lacks its answer lacks too: Via leads it back.
+    for name in [Name::From, Name::To, Name::CallId, Name::CSeq] {
+        let Some(value) = request.value(name) else { continue };
+        if name == Name::To && !tag.is_empty() && request.to_tag().is_empty() {
+            writer.header(name, &[value, b";tag=", tag.as_bytes()]);
+        } else {
+            writer.header(name, &[value]);
+        }
     }
-    writer.header(Name::CallId, &[request.call_id()]);
-    writer.header(Name::CSeq, &[request.value(Name::CSeq).unwrap_or_default()]);
     if let Some(stamp) = request.value(Name::Timestamp).filter(|_| code == 100) {
         writer.header(Name::Timestamp, &[stamp]);
     }

@@ -186,12 +186,15 @@ fn attribute(value: &str, media: &mut Media) {
     }
 }
 
-/// The lines of a description as type letter and value.
+/// The lines of a description as type letter and value. One with a CR or a NUL inside goes: some
+/// readers would see two lines in it.
 fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     body.split(|&b| b == b'\n').filter_map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line {
-            [kind, b'=', value @ ..] => Some((*kind, value)),
+            [kind, b'=', value @ ..] if !value.iter().any(|b| matches!(b, b'\r' | 0)) => {
+                Some((*kind, value))
+            }
             _ => None,
         }
     })

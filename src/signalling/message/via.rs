@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::message::address::host_and_port;
-use crate::message::text::{elements, number, param, split_outside, trim};
+use crate::message::text::{elements, is_token, number, param, split_outside, trim};
 
 /// The prefix of branches that are unique (RFC 3261, 8.1.1.7).
 pub const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
@@ -11,6 +11,8 @@ pub const MAGIC_COOKIE: &[u8] = b"z9hG4bK";
 /// One `Via` element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Via<'a> {
+    /// The SIP version as written, `2.0`.
+    pub version: &'a [u8],
     /// UDP, TCP, TLS, ... as written.
     pub transport: &'a [u8],
     /// The host of `sent-by`.
@@ -23,16 +25,19 @@ pub struct Via<'a> {
 
 impl<'a> Via<'a> {
     /// Reads one element: `SIP / 2.0 / UDP host:port ;params`, white space where it is allowed.
+    /// Any version is read, so that a request of another one can be told so.
     pub fn read(value: &'a [u8]) -> Option<Self> {
         let (protocol_and_host, params) = split_outside(value, b';');
         let mut parts = protocol_and_host.splitn(3, |&b| b == b'/');
-        let (name, version, rest) = (parts.next()?, parts.next()?, trim(parts.next()?));
-        if !trim(name).eq_ignore_ascii_case(b"SIP") || trim(version) != b"2.0" {
+        let (name, version, rest) = (parts.next()?, trim(parts.next()?), trim(parts.next()?));
+        if !trim(name).eq_ignore_ascii_case(b"SIP") || !is_token(version) {
             return None;
         }
         let end = rest.iter().position(|&b| crate::message::text::is_space(b))?;
         let (host, port) = host_and_port(rest.get(end..)?)?;
-        Some(Self { transport: rest.get(..end)?, host, port, params: params.unwrap_or_default() })
+        let transport = rest.get(..end)?;
+        let params = params.unwrap_or_default();
+        Some(Self { version, transport, host, port, params })
     }
 
     /// The branch; empty where there is none (RFC 2543).
@@ -114,7 +119,8 @@ mod tests {
         );
         assert_eq!(via.branch(), b"390skdjuw");
         assert_eq!(Via::read(b"SIP/2.0/UDP"), None);
-        assert_eq!(Via::read(b"SIP/7.0/UDP c.example.com"), None);
+        assert_eq!(Via::read(b"SIP/7.0/UDP c.example.com").unwrap().version, b"7.0");
+        assert_eq!(Via::read(b"SIP//UDP c.example.com"), None);
     }
 
     #[test]

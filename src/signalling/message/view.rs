@@ -139,7 +139,7 @@ impl Message {
             let uri = self.address(name).ok_or(Malformed::Header(name))?.uri;
             Uri::read(uri).ok_or(Malformed::Header(name))?;
         }
-        self.via().ok_or(Malformed::Header(Name::Via))?;
+        self.check_vias()?;
         let call_id = self.call_id();
         if call_id.is_empty() || call_id.iter().any(|&b| b <= b' ') {
             return Err(Malformed::Header(Name::CallId));
@@ -155,6 +155,21 @@ impl Message {
             }
         }
         Ok(())
+    }
+
+    /// Each Via of a request is read, because its answer carries them all; of a response only ours.
+    fn check_vias(&self) -> Result<(), Malformed> {
+        let hops = if self.is_request() { limits::LIST_ELEMENTS } else { 1 };
+        let sound = |via: &[u8]| Via::read(via).is_some_and(|v| v.version == b"2.0");
+        let mut vias = self.list(Name::Via).take(hops).peekable();
+        let all = vias.peek().is_some() && vias.all(sound);
+        if all { Ok(()) } else { Err(Malformed::Header(Name::Via)) }
+    }
+
+    /// Whether Content-Length promises more than came, or is none: a response like that is
+    /// dropped (RFC 3261, 18.3).
+    pub fn is_cut(&self) -> bool {
+        self.index.fault == Some(Malformed::ContentLength)
     }
 
     /// Whether it is a request.

@@ -12,6 +12,7 @@ use crate::leg::offer_answer::described;
 use crate::leg::uas::trying;
 use crate::message::address::Uri;
 use crate::message::name::Name;
+use crate::message::text::{split_outside, trim};
 use crate::message::view::Message;
 use crate::switch::Switch;
 use crate::transaction::flow::{Flow, Hop, Measure};
@@ -53,6 +54,31 @@ impl Rates {
             *calls = calls.saturating_sub(1);
         }
     }
+}
+
+/// Whether a request out of dialog asks for nothing that we do not know (RFC 3261, 8.2.2).
+pub(super) fn understood(request: &Message) -> Result<(), (u16, Refusal)> {
+    let uri = Uri::read(request.request_uri());
+    if !uri.is_some_and(|u| u.is_sip() || u.scheme.eq_ignore_ascii_case(b"tel")) {
+        return Err((416, Refusal::Unsupported));
+    }
+    match unsupported(request).next() {
+        Some(_) => Err((420, Refusal::Unsupported)),
+        None => Ok(()),
+    }
+}
+
+/// The extensions that a request requires and that we do not have. Proxy-Require is not for us.
+pub(super) fn unsupported(request: &Message) -> impl Iterator<Item = &[u8]> {
+    request.list(Name::Require)
+}
+
+/// Whether the caller can read the answer that it would get. An empty Accept says nothing.
+fn takes_sdp(invite: &Message) -> bool {
+    let mut kinds = invite.list(Name::Accept).map(|kind| trim(split_outside(kind, b';').0));
+    let known = [&b"application/sdp"[..], b"application/*", b"*/*"];
+    let fits = |kind: &[u8]| known.iter().any(|k| kind.eq_ignore_ascii_case(k));
+    kinds.next().is_none_or(|first| fits(first) || kinds.any(fits))
 }
 
 impl Switch {
@@ -118,9 +144,7 @@ impl Switch {
         if invite.max_forwards() == Some(0) {
             return Err((483, Refusal::MaxForwards));
         }
-        if invite.list(Name::Require).next().is_some() {
-            return Err((420, Refusal::Unsupported));
-        }
+        understood(invite)?;
         if self.core.tx.is_merged(invite) {
             return Err((482, Refusal::Merged));
         }
@@ -134,6 +158,9 @@ impl Switch {
         if invite.value(Name::ContentEncoding).is_some_and(|e| !e.eq_ignore_ascii_case(b"identity"))
         {
             return Err((415, Refusal::Unsupported));
+        }
+        if !takes_sdp(invite) {
+            return Err((406, Refusal::Unsupported));
         }
         let anchored = !self.core.plan.settings.media_bypass;
         if anchored && !body.is_empty() && described(body).is_none_or(|d| d.audio.is_none()) {

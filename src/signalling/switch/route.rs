@@ -14,6 +14,7 @@ use crate::message::name::Name;
 use crate::message::transport::Transport;
 use crate::message::view::{Message, Method};
 use crate::switch::Switch;
+use crate::switch::admit::{understood, unsupported};
 use crate::switch::limits::{RETRY_AFTER_S, SOURCE_MEMORY, SOURCES};
 use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::layer::{Arrival, ClientId, Heard};
@@ -38,6 +39,11 @@ impl Switch {
             out.rejected.push(Rejected { at: received, source: flow.remote, code: 0, why });
             return;
         };
+        if !message.is_request() && message.is_cut() {
+            let why = Refusal::Malformed;
+            out.rejected.push(Rejected { at: received, source: flow.remote, code: 0, why });
+            return;
+        }
         if !message.is_request() {
             return self.response(now, received, &message, out);
         }
@@ -152,7 +158,10 @@ impl Switch {
             (Method::Options, _) if self.draining => {
                 self.refuse(received, flow, &message, (503, Refusal::Draining), out);
             }
-            (Method::Options, _) => self.alive(flow, &message, out),
+            (Method::Options, _) => match understood(&message) {
+                Ok(()) => self.alive(flow, &message, out),
+                Err(refusal) => self.refuse(received, flow, &message, refusal, out),
+            },
             (Method::Bye | Method::Prack | Method::Update | Method::Info, _) => {
                 self.refuse(received, flow, &message, (481, Refusal::NoDialog), out);
             }
@@ -175,6 +184,9 @@ impl Switch {
         (slot, side): (Slot, Side),
         out: &mut Output,
     ) {
+        if unsupported(&message).next().is_some() {
+            return self.refuse(received, flow, &message, (420, Refusal::Unsupported), out);
+        }
         let cseq = message.cseq().map_or(0, |c| c.number);
         let Some(leg) = self.calls.get_mut(slot).and_then(|c| c.leg_mut(side)) else { return };
         // Requests of one dialog come in order (RFC 3261, 12.2.2).
@@ -278,9 +290,7 @@ impl Switch {
         (code, why): (u16, Refusal),
         out: &mut Output,
     ) {
-        let answerable = message.via().is_some()
-            && message.method_token() != b"ACK"
-            && !message.call_id().is_empty();
+        let answerable = message.via().is_some() && message.method_token() != b"ACK";
         let code = if answerable { code } else { 0 };
         out.rejected.push(Rejected { at, source: flow.remote, code, why });
         if !answerable {
@@ -293,11 +303,11 @@ impl Switch {
                 writer.header(Name::Allow, &[ALLOW]);
             }
             420 => {
-                for required in message.list(Name::Require) {
+                for required in unsupported(message) {
                     writer.header(Name::Unsupported, &[required]);
                 }
             }
-            415 => {
+            406 | 415 => {
                 writer.header(Name::Accept, &[b"application/sdp"]);
             }
             503 => {

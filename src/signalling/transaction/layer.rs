@@ -411,6 +411,7 @@ impl<O: Copy> Transactions<O> {
 
     fn client_of(&self, response: &Message) -> Option<Slot> {
         let token = Token::of_branch(response.via()?.branch())?;
+        response.cseq()?;
         // The secret also tells apart an earlier request that had this place.
         let named = |c: &Client<O>| c.secret == token.secret && !c.is_cancel;
         let adopted = || {

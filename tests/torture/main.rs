@@ -1,0 +1,11 @@
+//! Messages that try a parser: the project's own, mutations of them, and the published ones where
+//! they are at hand.
+// A test that panics has failed: that is what it is for.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod cases;
+mod corpus;
+mod wire;
+#[allow(dead_code)]
+#[path = "../flows/world.rs"]
+mod world;
