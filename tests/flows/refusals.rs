@@ -140,3 +140,30 @@ fn s15_answers_go_to_the_source_and_never_to_via() {
     assert!(w.elsewhere.iter().all(|(to, _)| to.ip().to_string() == "192.0.2.10"));
     assert_eq!(w.elsewhere.len(), 1);
 }
+
+#[test]
+fn s10_no_spelling_of_a_header_gets_it_across() {
+    let names =
+        ["Authorization", "Route", "Record-Route", "Contact", "Require", "Join", "Identity"];
+    let forms = ["{}: ", "{} : ", "{}\t:", "{}:\r\n ", "{} \t :\r\n\t"];
+    for name in names.iter().chain(&["m", "k", "x", "y", "r", "e", "Proxy-Authorization"]) {
+        for form in forms {
+            for name in [name.to_ascii_lowercase(), name.to_ascii_uppercase()] {
+                let line = form.replace("{}", &name) + "<sip:smuggled@h>\r\n";
+                let mut w = World::transparent();
+                w.a(invite("X-Known: 1\r\n", SDP_A).replace("X-Known", &format!("{line}X-Known")));
+                let sent: Vec<_> = w.to_b.iter().map(|m| format!("{m:?}")).collect();
+                assert!(sent.iter().all(|m| !m.contains("smuggled")), "{line}: {sent:?}");
+                assert!(sent.iter().all(|m| m.contains("X-Known: 1")), "{line}: {sent:?}");
+            }
+        }
+    }
+    // The caller withholds its number, however that is spelt, and whatever names it.
+    for privacy in ["Privacy: id", "pRIVACY\t: ID", "PRIVACY :\r\n id"] {
+        for name in ["P-Asserted-Identity ", "p-asserted-identity\t", "REMOTE-PARTY-ID", "b "] {
+            let mut w = World::transparent();
+            w.a(invite(&format!("{privacy}\r\n{name}:\r\n <sip:secret@h>\r\n"), SDP_A));
+            assert!(!w.last_b("INVITE").contains("secret"), "{privacy} {name}");
+        }
+    }
+}
