@@ -50,6 +50,7 @@ strategy = ["default"]
 name = "unitalk"
 profile = "unitalk"
 allow = ["192.0.2.10"]
+shared_source = false
 limits = { cps = 100000, sessions = 100000 }
 [[trunk]]
 name = "vox"

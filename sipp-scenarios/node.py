@@ -75,6 +75,7 @@ strategy = ["default"]
 name = "unitalk"
 profile = "unitalk"
 allow = ["127.1.0.0/16"]
+shared_source = false
 limits = {{ cps = {max_cps}, sessions = 20000 }}
 """
     parts = [head]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use cooee_model::account::Role;
 use cooee_signalling::profile::filter::Condition;
-use cooee_signalling::profile::plan::{HopTo, Plan, Route};
+use cooee_signalling::profile::plan::{HopTo, Plan, Route, Trunk};
 use cooee_signalling::profile::template::{Variable, Who};
 
 use crate::Draft;
@@ -66,6 +66,19 @@ fn check_route(plan: &Plan, route: &Route, mut error: impl FnMut(String)) {
                 trunk.name, trunk.profile.name
             )),
             Some(_) => {}
+        }
+    }
+    if route.role == Role::CustomerLeg {
+        let open = |(at, trunk): &(usize, &Trunk)| {
+            let from = route.from.is_empty() || route.from == trunk.name;
+            from && trunk.profile.takes_calls() && plan.is_anybody(*at)
+        };
+        if let Some((_, trunk)) = plan.trunks.iter().enumerate().find(open) {
+            error(format!(
+                "trunk `{}` shares its addresses with other customers of the carrier, who could \
+                 call at our cost: give it `auth`, or `shared_source = false` if they are ours",
+                trunk.name
+            ));
         }
     }
     for hop in &route.chain {

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 pub mod check;
 mod e164;
+mod fences;
 pub mod finding;
 #[cfg(test)]
 mod golden;

@@ -189,6 +189,7 @@ fn auth(root: &mut Section<'_>) -> Auth {
     let auth = Auth {
         challenge: section.word("inbound", &inbound, false),
         answer: section.word("outbound", &[("none", false), ("digest", true)], false),
+        shared_source: section.flag("shared_source", false),
     };
     section.finish();
     auth

@@ -17,8 +17,11 @@ fn example(dir: &Path, text: &str) -> Result<Loaded, Findings> {
         std::fs::write(dir.join(line), format!("secret of {line}\n")).unwrap();
     }
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("example");
-    let around =
-        Surroundings::new(&here, |name| (name == "COOEE_TOKEN").then(|| "a token".to_owned()));
+    let around = Surroundings::new(&here, |name| match name {
+        "COOEE_TOKEN" => Some("a token".to_owned()),
+        "UNITALK_TRUNK_KEY" => Some("the secret key of the trunk".to_owned()),
+        _ => None,
+    });
     load_str(&text, "cooee.toml", &around)
 }
 
@@ -160,7 +163,27 @@ fn each_mistake_of_a_single_key() {
         ("[\"trunk:vox\"]", "[]", "leads to no target"),
         ("[\"trunk:vox\"]", "[\"queue:map\"]", "maps/autodialers.csv is missing"),
         ("[\"trunk:vox\"]", "[\"voicemail\"]", "leads to no target"),
+        ("from = \"unitalk\"", "role = \"customer-leg\"", "could call at our cost"),
         ("from = \"unitalk\"", "role = \"customer-leg\"", "no gateway to the telephone network"),
+        ("allow =", "auth = { mode = \"heeder\" }\nallow =", "did you mean `header`?"),
+        ("allow =", "auth = { mode = \"header\", name = \"From\" }\nallow =", "of one's own"),
+        (
+            "allow =",
+            "auth = { mode = \"header\", name = \"X-K\", value = \"short\" }\nallow =",
+            "at least 16 bytes",
+        ),
+        ("allow =", "auth = { mode = \"digest\" }\nallow =", "nobody can call from here"),
+        (
+            "allow =",
+            "auth = { mode = \"digest\", users = \"a:b\\na:c\\nd\" }\nallow =",
+            "`a` is there twice",
+        ),
+        (
+            "allow =",
+            "auth = { mode = \"identity\", source = \"from.use\" }\nallow =",
+            "did you mean `from.user`?",
+        ),
+        ("name = \"unitalk\"", "name = \"unitalk\"", "note: trunk[0]: shares its addresses"),
         ("from =", "when = { field = \"too\", value = \"1\" }\nfrom =", "did you mean `to`?"),
         ("from =", "when = { field = \"crm.stage\", value = \"1\" }\nfrom =", "needs the CRM"),
         (
@@ -351,7 +374,9 @@ fn each_mistake_about_portals() {
 #[test]
 fn the_shipped_configuration_loads() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["admin-token", "b24-sales-au", "b24-overflow", "b24-events", "webhook-ops"] {
+    for name in
+        ["admin-token", "unitalk-key", "b24-sales-au", "b24-overflow", "b24-events", "webhook-ops"]
+    {
         std::fs::write(dir.path().join(name), format!("the secret named {name}\n")).unwrap();
     }
     let path = dir.path().display().to_string();

@@ -11,6 +11,7 @@ use cooee_signalling::profile::template::Variable;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
+use crate::fences;
 use crate::finding::hint;
 use crate::portals::{self, Portals};
 use crate::profiles::ProfileFile;
@@ -87,6 +88,8 @@ fn trunk(
     let own_login = section.value("login").and_then(|v| around.plain(&v));
     trunk.login = own_login.or_else(|| trunk.vars.get("login").cloned());
     trunk.realm = section.text("realm");
+    trunk.shared_source = section.flag("shared_source", trunk.profile.auth.shared_source);
+    trunk.fence = fences::fence(section, &trunk, around);
     if let Some(mut limits) = section.table("limits") {
         let mut limit = |key| limits.has(key).then(|| limits.int(key, 0, 1..=1_000_000));
         trunk.limits = Limits { cps: limit("cps"), sessions: limit("sessions") };
@@ -94,6 +97,7 @@ fn trunk(
     }
     trunk.registrations = registrations(section, &trunk, lines);
     needs(section, &trunk);
+    fences::tell(section, &trunk);
     trunk
 }
 
@@ -141,10 +145,6 @@ fn needs(section: &Section<'_>, trunk: &Trunk) {
         } else if trunk.login.is_none() {
             section.error("", "`login` (or `vars.login`) is missing beside `secret`".to_owned());
         }
-    }
-    if profile.auth.challenge {
-        let what = "its profile wants calls challenged by digest, which is not built yet";
-        section.error("profile", what.to_owned());
     }
     if profile.makes_calls() && !profile.takes_calls() && trunk.peers.is_empty() {
         section.error("", "`peers` is missing: calls go to this trunk".to_owned());

@@ -210,11 +210,15 @@ pub enum Refusal {
     NoDialog,
     /// The media cannot be agreed on.
     Media,
+    /// Asked to prove who it is, as is usual: no fault.
+    Challenged,
+    /// Did not prove who it is.
+    Unauthorized,
 }
 
 impl Refusal {
     /// All of them, so that a metric exists before its first event.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownSource,
         Self::Malformed,
         Self::Limit,
@@ -227,6 +231,8 @@ impl Refusal {
         Self::Unsupported,
         Self::NoDialog,
         Self::Media,
+        Self::Challenged,
+        Self::Unauthorized,
     ];
 
     /// The name in metrics and logs.
@@ -244,6 +250,8 @@ impl Refusal {
             Self::Unsupported => "unsupported",
             Self::NoDialog => "no_dialog",
             Self::Media => "media",
+            Self::Challenged => "challenged",
+            Self::Unauthorized => "unauthorized",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{Builder, JoinHandle};
 
-use cooee_model::fact::{Fact, Rejected, What};
+use cooee_model::fact::{Fact, Refusal, Rejected, What};
 use cooee_signalling::call::context::Note;
 use cooee_telemetry::Telemetry;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -68,7 +68,9 @@ fn tell_all(receiver: &Receiver<Told>, telemetry: &Telemetry) {
             }
             Told::Rejected(rejected) => {
                 telemetry.rejected(&rejected);
-                strangers.log(&rejected);
+                if rejected.why != Refusal::Challenged {
+                    strangers.log(&rejected);
+                }
             }
             Told::Note(Note { call: Some(call), text }) => tracing::info!(%call, "{text}"),
             Told::Note(Note { call: None, text }) => tracing::info!("{text}"),

@@ -100,6 +100,17 @@ impl World {
         Self::configured(&text.replace("PROFILE", "transparent"))
     }
 
+    /// As `new`, with some words of its configuration replaced.
+    pub fn changed(changes: &[(&str, &str)]) -> Self {
+        let mut text = CONFIG.replace("MODE", "relay");
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from}");
+            text = text.replace(from, to);
+        }
+        let text = text.replace("PROFILE", "generic-ip-trunk").replace("ROLE", "customer-leg");
+        Self::configured(&text)
+    }
+
     /// A reaches us by a registered line, `+61491570156`.
     pub fn with_a_line() -> Self {
         let lines = "profile = \"unitalk-lines\"\npeers = [\"udp:192.0.2.10:5060\"]\n\

@@ -6,6 +6,7 @@ use sha2::Sha256;
 use crate::message::name::Name;
 use crate::message::text::{elements, lossy, split_outside, trim, unquote};
 use crate::message::view::Message;
+use crate::profile::fence::Algorithm;
 
 /// What a peer asks for in a 401 or 407.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +20,6 @@ pub struct Challenge {
     /// True where only the nonce was too old.
     pub stale: bool,
     proxy: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Algorithm {
-    Md5,
-    Sha256,
 }
 
 /// A login that answers challenges.
@@ -52,24 +47,8 @@ impl Challenge {
     }
 
     fn one(value: &[u8], proxy: bool) -> Option<Self> {
-        let value = trim(value);
-        let (scheme, params) = value.split_at_checked(6)?;
-        if !scheme.eq_ignore_ascii_case(b"digest") {
-            return None;
-        }
-        let get = |name: &str| {
-            elements(params, b',').find_map(|element| {
-                let (key, value) = split_outside(element, b'=');
-                let found = trim(key).eq_ignore_ascii_case(name.as_bytes());
-                found.then(|| lossy(unquote(trim(value.unwrap_or_default()))))
-            })
-        };
-        let algorithm = match get("algorithm") {
-            None => Algorithm::Md5,
-            Some(a) if a.eq_ignore_ascii_case("MD5") => Algorithm::Md5,
-            Some(a) if a.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
-            Some(_) => return None,
-        };
+        let get = params(value)?;
+        let algorithm = get("algorithm").map_or(Some(Algorithm::Md5), |a| Algorithm::named(&a))?;
         let qop = match get("qop") {
             None => false,
             Some(list) if list.split(',').any(|q| q.trim().eq_ignore_ascii_case("auth")) => true,
@@ -96,43 +75,65 @@ impl Challenge {
         cnonce: &str,
     ) -> (Name, String) {
         let uri = lossy(uri);
-        let a1 = self.hash(&format!("{}:{}:{}", login.user, self.realm, login.secret));
-        let a2 = self.hash(&format!("{method}:{uri}"));
         let nonce = &self.nonce;
         let nc = format!("{count:08x}");
-        let response = if self.qop {
-            self.hash(&format!("{a1}:{nonce}:{nc}:{cnonce}:auth:{a2}"))
-        } else {
-            self.hash(&format!("{a1}:{nonce}:{a2}"))
-        };
+        let qop = self.qop.then_some((nc.as_str(), cnonce));
+        let about = (method, uri.as_str());
+        let response = response(self.algorithm, login, (&self.realm, nonce), qop, about);
+        // What the peer wrote goes back as it was written, escapes and all.
         let escape = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
         let mut value = format!(
             "Digest username=\"{}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", \
              response=\"{response}\"",
             escape(login.user),
-            escape(&self.realm),
-            escape(nonce),
+            self.realm,
+            nonce,
         );
-        value.push_str(match self.algorithm {
-            Algorithm::Md5 => ", algorithm=MD5",
-            Algorithm::Sha256 => ", algorithm=SHA-256",
-        });
+        value.push_str(&format!(", algorithm={}", self.algorithm.name()));
         if self.qop {
             value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{cnonce}\""));
         }
         if let Some(opaque) = &self.opaque {
-            value.push_str(&format!(", opaque=\"{}\"", escape(opaque)));
+            value.push_str(&format!(", opaque=\"{}\"", opaque));
         }
         let name = if self.proxy { Name::ProxyAuthorization } else { Name::Authorization };
         (name, value)
     }
+}
 
-    fn hash(&self, text: &str) -> String {
-        match self.algorithm {
-            Algorithm::Md5 => hex(&Md5::digest(text)),
-            Algorithm::Sha256 => hex(&Sha256::digest(text)),
-        }
+/// The parameters of a `Digest` challenge or answer, by name; `None` for any other scheme.
+pub(super) fn params(value: &[u8]) -> Option<impl Fn(&str) -> Option<String> + '_> {
+    let (scheme, params) = trim(value).split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"digest") {
+        return None;
     }
+    Some(move |name: &str| {
+        elements(params, b',').find_map(|element| {
+            let (key, value) = split_outside(element, b'=');
+            let found = trim(key).eq_ignore_ascii_case(name.as_bytes());
+            found.then(|| lossy(unquote(trim(value.unwrap_or_default()))))
+        })
+    })
+}
+
+/// The proof itself (RFC 7616, 3.4.1); `qop` is the count as written and the client's own nonce.
+pub(super) fn response(
+    algorithm: Algorithm,
+    login: &Login<'_>,
+    (realm, nonce): (&str, &str),
+    qop: Option<(&str, &str)>,
+    (method, uri): (&str, &str),
+) -> String {
+    let hash = |text: String| match algorithm {
+        Algorithm::Md5 => hex(&Md5::digest(text)),
+        Algorithm::Sha256 => hex(&Sha256::digest(text)),
+    };
+    let a1 = hash(format!("{}:{realm}:{}", login.user, login.secret));
+    let a2 = hash(format!("{method}:{uri}"));
+    hash(match qop {
+        Some((nc, cnonce)) => format!("{a1}:{nonce}:{nc}:{cnonce}:auth:{a2}"),
+        None => format!("{a1}:{nonce}:{a2}"),
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

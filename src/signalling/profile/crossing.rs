@@ -66,7 +66,9 @@ pub(super) fn crossing(
         if !habits.pass.hold(name, written) || !may_cross(name, written) {
             continue;
         }
-        let why = if habits.strip.hold(name, written) {
+        let why = if trunk.fence.is_secret(written) {
+            "is the trunk's secret"
+        } else if habits.strip.hold(name, written) {
             "stripped by the profile"
         } else if decision.role == Role::CustomerLeg
             && (is_identity(name, written) || decision.hides(value))

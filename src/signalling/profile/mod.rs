@@ -12,6 +12,7 @@ pub mod compose;
 mod crossing;
 pub mod decide;
 pub mod decision;
+pub mod fence;
 pub mod filter;
 pub mod header;
 pub mod limits;

@@ -12,6 +12,7 @@ use secrecy::SecretString;
 
 use crate::message::transport::Transport;
 use crate::profile::decision::{AnswerPolicy, Propagation};
+use crate::profile::fence::Fence;
 use crate::profile::filter::Condition;
 use crate::profile::number::Numbers;
 use crate::profile::policy::{Blacklist, WorkTime};
@@ -63,6 +64,18 @@ impl Plan {
         best.map(|(_, at)| at)
     }
 
+    /// Whether a trunk's allow list holds `source`.
+    pub fn allows(&self, trunk: usize, source: IpAddr) -> bool {
+        let trunk = self.trunks.get(trunk);
+        trunk.is_some_and(|t| t.allow.iter().any(|net| net.contains(&source)))
+    }
+
+    /// Whether any customer of its carrier can call by this trunk: its addresses are shared and
+    /// nothing else fences it.
+    pub fn is_anybody(&self, trunk: usize) -> bool {
+        self.trunks.get(trunk).is_some_and(|t| t.shared_source && t.fence.is_open())
+    }
+
     /// The trunk with this name.
     pub fn trunk(&self, name: &str) -> Option<&Trunk> {
         self.trunks.iter().find(|t| t.name == name)
@@ -94,6 +107,10 @@ pub struct Trunk {
     pub vars: BTreeMap<String, String>,
     /// Where its signalling comes from.
     pub allow: Vec<IpNet>,
+    /// Those addresses serve others too: by themselves they open no customer-leg.
+    pub shared_source: bool,
+    /// What its calls must prove beside their address.
+    pub fence: Fence,
     /// Where its media may come from beside the address in its SDP: NATed peers.
     pub media_allow: Arc<[IpNet]>,
     /// Where its calls are sent, in order.

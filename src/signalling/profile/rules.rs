@@ -101,10 +101,13 @@ pub enum IpFamily {
 /// Who proves what to whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Auth {
-    /// The peer's calls are challenged by digest beside the check of the source address.
+    /// The peer's calls are challenged by digest with the trunk's login and secret, unless the
+    /// trunk says otherwise.
     pub challenge: bool,
     /// We answer its digest challenges with the trunk's login and secret.
     pub answer: bool,
+    /// Its addresses serve all customers of the carrier, so an address proves nothing.
+    pub shared_source: bool,
 }
 
 /// Where facts are read in the peer's INVITE; the first source that is present wins.

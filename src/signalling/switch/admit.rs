@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cooee_model::account::Role;
 use cooee_model::fact::Refusal;
 use cooee_model::moment::Moment;
 
@@ -92,6 +93,7 @@ impl Switch {
         trunk: usize,
         out: &mut Output,
     ) {
+        let Some(trunk) = self.proven(now, received, flow, &invite, trunk, out) else { return };
         if let Err(refusal) = self.may_begin(now, &invite, trunk) {
             return self.refuse(received, flow, &invite, refusal, out);
         }
@@ -104,6 +106,10 @@ impl Switch {
                 return self.refuse(received, flow, &invite, (refused.code, refused.why), out);
             }
         };
+        if decision.role == Role::CustomerLeg && plan.is_anybody(trunk) {
+            let refusal = (403, Refusal::Unauthorized);
+            return self.refuse(received, flow, &invite, refusal, out);
+        }
         let leases = match self.lease_two(now) {
             Ok(leases) => leases,
             Err(refusal) => return self.refuse(received, flow, &invite, refusal, out),

@@ -30,3 +30,22 @@ pub const REGISTER_BACKOFF: Duration = Duration::from_secs(600);
 
 /// First wait after a failed registration; doubles with each further failure.
 pub const REGISTER_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a nonce of ours may be used.
+pub const NONCE_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Most nonces whose counts are remembered. Past it the oldest is refused as stale.
+pub const NONCES: usize = 16_384;
+
+/// Wrong passwords in succession, from one source for one user, that are still answered with a
+/// challenge. After them comes 403, and for a while nothing is looked at.
+pub const GUESSES: u32 = 5;
+
+/// How long that is at first; doubles with each further wrong one.
+pub const GUESS_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The longest that it is.
+pub const LONGEST_GUESS_BACKOFF: Duration = Duration::from_secs(60);
+
+/// Most sources and users whose wrong passwords are counted. Past it one is forgotten.
+pub const GUESSERS: usize = 4096;

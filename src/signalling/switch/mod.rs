@@ -1,6 +1,7 @@
 //! All calls of the node: which call a message belongs to, and who may begin one.
 
 pub mod admit;
+pub mod fence;
 pub mod input;
 pub mod limits;
 pub mod lines;
@@ -24,6 +25,7 @@ use crate::call::pool::Pool;
 use crate::profile::caller_id::Shown;
 use crate::profile::plan::Plan;
 use crate::switch::admit::Rates;
+use crate::switch::fence::Proofs;
 use crate::switch::input::Input;
 use crate::switch::lines::Line;
 use crate::switch::portal::Portals;
@@ -78,6 +80,7 @@ pub struct Switch {
     /// Addresses that trunks' names led to, with the trunk and until when they are believed.
     sources: BTreeMap<IpAddr, (usize, Moment)>,
     rates: Rates,
+    proofs: Proofs,
     shown: Shown,
     lines: Vec<Line>,
     portals: Portals,
@@ -110,6 +113,7 @@ impl Switch {
             restored: BTreeMap::new(),
             sources: BTreeMap::new(),
             rates: Rates::default(),
+            proofs: Proofs::default(),
             shown: Shown::default(),
             lines: Vec::new(),
             portals: Portals::default(),

@@ -319,7 +319,13 @@ impl Switch {
         self.answer_stateless(flow, message, bytes, out);
     }
 
-    fn answer_stateless(&self, flow: Flow, message: &Message, bytes: Bytes, out: &mut Output) {
+    pub(super) fn answer_stateless(
+        &self,
+        flow: Flow,
+        message: &Message,
+        bytes: Bytes,
+        out: &mut Output,
+    ) {
         let remote = match (flow.transport, message.via()) {
             (Transport::Udp, Some(via)) => via.answer_to(flow.remote),
             _ => flow.remote,
