@@ -30,7 +30,7 @@ fn again(more: &str, cseq: u32) -> String {
 /// The header by which a login answers our 401.
 fn answer(refused: &str, (user, secret): (&str, &str), count: u32) -> String {
     let message = Message::read(Bytes::from(refused.to_owned())).unwrap();
-    let challenge = Challenge::read(&message).unwrap();
+    let challenge = Challenge::read(&message, None).unwrap();
     let login = Login { user, secret };
     let uri = b"sip:+61491570156@192.0.2.1";
     let (name, value) = challenge.answer(&login, ("INVITE", uri), count, "cn");

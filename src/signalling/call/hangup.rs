@@ -261,7 +261,6 @@ impl Call {
             writer.finish(b"", b"")
         });
         if let Some(leg) = self.leg_mut(side) {
-            leg.tries = 0;
             leg.state = if sent.is_some() { LegState::Ending } else { LegState::Gone };
         }
         self.leg_ended(side, cx);

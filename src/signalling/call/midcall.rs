@@ -158,9 +158,6 @@ impl Call {
             let relay = self.relays.swap_remove(at);
             return self.challenged(cx, relay, to, response);
         }
-        if let Some(leg) = self.leg_mut(to) {
-            leg.tries = 0;
-        }
         if !is_invite || code >= 300 {
             let relay = self.relays.swap_remove(at);
             let passed = Passed {

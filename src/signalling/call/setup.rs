@@ -10,8 +10,9 @@ use std::time::Duration;
 use crate::call::context::{Alarm, Cx, Owner, Purpose};
 use crate::call::portal::Word;
 use crate::call::{Call, Path};
+use crate::leg::asked::Request;
 use crate::leg::dialog::{Dialog, cancel_of};
-use crate::leg::digest::{Challenge, Login};
+use crate::leg::digest::Login;
 use crate::leg::half::{Cancel, Invite, Leg, LegState};
 use crate::leg::offer_answer::{Described, described};
 use crate::leg::{uac, uas};
@@ -238,10 +239,6 @@ impl Call {
     }
 
     /// The header that answers a challenge on a leg, for a request to be sent again.
-    ///
-    /// Only a trunk that we have a login for is answered, only for its own realm (the configured
-    /// one, or the first that it asked for), and twice at most: once, and again where the nonce
-    /// was only too old (security S5).
     pub(super) fn authorize(
         &mut self,
         cx: &mut Cx<'_>,
@@ -249,26 +246,21 @@ impl Call {
         response: &Message,
         method: &str,
     ) -> Option<(Name, String)> {
-        let challenge = Challenge::read(response)?;
         let cnonce = format!("{:016x}", cx.core.random());
         let leg = self.leg_mut(side)?;
-        let trunk = cx.core.plan.trunk(&leg.trunk)?;
-        let pinned = leg.challenge.as_ref().map(|c| c.0.realm.clone());
-        let realm = trunk.realm.clone().or(pinned);
-        let again = leg.tries >= 1 && !(challenge.stale && leg.tries == 1);
-        if again || !trunk.profile.auth.answer || realm.is_some_and(|r| r != challenge.realm) {
-            return None;
-        }
+        let trunk = cx.core.plan.trunk(&leg.trunk).filter(|t| t.profile.auth.answer)?;
         let secret = trunk.secret.as_ref()?;
         let login = Login {
             user: trunk.login.as_deref()?,
             secret: secrecy::ExposeSecret::expose_secret(secret),
         };
-        let uri = leg.dialog.remote_target.clone();
-        let answer = challenge.answer(&login, (method, &uri), 1, &cnonce);
-        leg.tries += 1;
-        leg.challenge = Some((challenge, 1));
-        Some(answer)
+        let request = Request {
+            method,
+            uri: &leg.dialog.remote_target,
+            opens: side == Side::B && leg.state == LegState::Setup && method == "INVITE",
+            next_cseq: leg.dialog.local_cseq + 1,
+        };
+        leg.asked.answer(response, trunk.realm.as_deref(), &login, request, &cnonce)
     }
 
     // ---------------------------------------------------------------- towards A

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::portal::Word;
 use crate::call::{Call, Path};
+use crate::leg::asked::Asked;
 use crate::leg::dialog::Dialog;
 use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::offer_answer::Description;
@@ -75,6 +76,8 @@ struct LegOut<'a> {
     acked: bool,
     #[n(9)]
     holds: bool,
+    #[n(50)]
+    asked: &'a Asked,
 }
 
 #[derive(Decode)]
@@ -120,6 +123,8 @@ struct LegImage {
     acked: bool,
     #[n(9)]
     holds: bool,
+    #[n(50)]
+    asked: Option<Asked>,
 }
 
 impl Call {
@@ -232,6 +237,7 @@ fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
         invite,
         acked: leg.acked,
         holds: leg.holds,
+        asked: &leg.asked,
     }
 }
 
@@ -254,6 +260,7 @@ fn leg_of(side: Side, image: LegImage) -> Leg {
     leg.state = image.state;
     leg.acked = image.acked;
     leg.holds = image.holds;
+    leg.asked = image.asked.unwrap_or_default();
     leg
 }
 

@@ -149,7 +149,7 @@ mod tests {
             challenges(fence, "n", false).map(|c| format!("WWW-Authenticate: {c}\r\n")).collect();
         let refused = format!("SIP/2.0 401 U\r\n{text}CSeq: 1 INVITE\r\n\r\n");
         let refused = Message::read(Bytes::from(refused)).unwrap();
-        let challenge = crate::leg::digest::Challenge::read(&refused).unwrap();
+        let challenge = crate::leg::digest::Challenge::read(&refused, None).unwrap();
         let login = Login { user: "sip7", secret };
         let (name, value) = challenge.answer(&login, ("INVITE", uri.as_bytes()), 1, "c");
         request(uri, &format!("{}: {value}\r\n", name.text()))

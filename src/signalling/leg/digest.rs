@@ -13,7 +13,7 @@ use crate::profile::fence::Algorithm;
 pub struct Challenge {
     /// Who asks.
     pub realm: String,
-    nonce: String,
+    pub(super) nonce: String,
     opaque: Option<String>,
     algorithm: Algorithm,
     qop: bool,
@@ -31,13 +31,15 @@ pub struct Login<'a> {
 }
 
 impl Challenge {
-    /// The strongest challenge of a 401 or 407 that we can answer; `None` if there is none.
-    pub fn read(response: &Message) -> Option<Self> {
+    /// The strongest challenge of a 401 or 407 that we can answer, of this realm if one is given;
+    /// `None` if there is none.
+    pub fn read(response: &Message, realm: Option<&str>) -> Option<Self> {
         let proxy = response.code() == 407;
         let name = if proxy { Name::ProxyAuthenticate } else { Name::WwwAuthenticate };
         let mut found: Option<Self> = None;
         for value in response.values(name) {
             if let Some(challenge) = Self::one(value, proxy)
+                && realm.is_none_or(|realm| realm == challenge.realm)
                 && found.as_ref().is_none_or(|f| f.algorithm == Algorithm::Md5)
             {
                 found = Some(challenge);
@@ -147,7 +149,7 @@ mod tests {
 
     fn challenge(value: &str) -> Option<Challenge> {
         let text = format!("SIP/2.0 401 U\r\nWWW-Authenticate: {value}\r\nCSeq: 1 INVITE\r\n\r\n");
-        Challenge::read(&Message::read(Bytes::from(text)).unwrap())
+        Challenge::read(&Message::read(Bytes::from(text)).unwrap(), None)
     }
 
     #[test]

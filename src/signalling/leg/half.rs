@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use cooee_model::ids::Side;
 
+use crate::leg::asked::Asked;
 use crate::leg::dialog::{Dialog, Local};
-use crate::leg::digest::Challenge;
 use crate::leg::offer_answer::Description;
 use crate::message::name::Name;
 use crate::message::write::Writer;
@@ -87,10 +87,8 @@ pub struct Leg {
     pub bye_waits: Option<Vec<u8>>,
     /// What we say about media.
     pub description: Description,
-    /// B: the challenge in force and how many times its nonce was used.
-    pub challenge: Option<(Challenge, u32)>,
-    /// B: challenges answered for the request under way.
-    pub tries: u32,
+    /// What the peer asked us to prove.
+    pub asked: Asked,
     /// Whether the peer holds the other side.
     pub holds: bool,
 }
@@ -118,8 +116,7 @@ impl Leg {
             ack: None,
             bye_waits: None,
             description: Description::new(description_id),
-            challenge: None,
-            tries: 0,
+            asked: Asked::new(),
             holds: false,
         }
     }
@@ -137,7 +134,10 @@ impl Leg {
 
     /// The ACK to the 2xx of the INVITE with this CSeq.
     pub fn write_ack(&self, cseq: u32, local: &Local, branch: &str, sdp: &[u8]) -> Bytes {
-        let writer = self.dialog.request("ACK", cseq, 70, (local, branch));
+        let mut writer = self.dialog.request("ACK", cseq, 70, (local, branch));
+        if let Some((name, value)) = self.asked.for_ack(cseq) {
+            writer.header(name, &[value.as_bytes()]);
+        }
         writer.finish(if sdp.is_empty() { b"" } else { b"application/sdp" }, sdp)
     }
 

@@ -3,6 +3,7 @@
 //! A leg knows how to write every request and response of its dialog and how to describe media in
 //! our name. What to say, and when, is decided by `call`.
 
+pub mod asked;
 pub mod credentials;
 pub mod dialog;
 pub mod digest;

@@ -195,7 +195,7 @@ impl Switch {
                 };
                 let cnonce = format!("{random:016x}");
                 let uri = line.dialog.remote_target.clone();
-                let answer = Challenge::read(response)
+                let answer = Challenge::read(response, None)
                     .map(|c| c.answer(&login, ("REGISTER", &uri), 1, &cnonce));
                 match answer {
                     Some(answer) => self.send_register(now, at, Some(answer), out),
