@@ -253,28 +253,6 @@ fn flow_31_every_copy_of_bs_200_is_acknowledged() {
 }
 
 #[test]
-fn flow_35_bye_crosses_bye() {
-    let mut w = World::new();
-    let (ok, b_invite) = talking(&mut w);
-    w.a(a_asks("BYE", 2, &ok, ""));
-    w.b(b_asks("BYE", 1, &b_invite, ""));
-    assert_eq!(w.heard_b(), ["BYE", "200 BYE"]);
-    w.assert_clean();
-}
-
-#[test]
-fn flow_36_bye_before_ack_takes_b_down() {
-    let mut w = World::new();
-    w.a(invite("", SDP_A));
-    let b_invite = w.last_b("INVITE");
-    w.b(b_says(200, &b_invite, "", SDP_B));
-    let ok = w.last_a("200 INVITE");
-    w.a(a_asks("BYE", 2, &ok, ""));
-    w.last_b("BYE");
-    w.assert_clean();
-}
-
-#[test]
 fn flow_37_bye_in_the_early_dialog() {
     let mut w = World::new();
     w.a(invite("", SDP_A));
@@ -286,18 +264,6 @@ fn flow_37_bye_in_the_early_dialog() {
     assert_eq!(w.heard_a(), ["487 INVITE", "200 BYE"]);
     w.last_b("CANCEL");
     w.b(b_says(487, &b_invite, "", ""));
-    w.assert_clean();
-}
-
-#[test]
-fn flow_38_an_unanswered_bye_frees_the_leg() {
-    let mut w = World::new();
-    let (ok, _) = talking(&mut w);
-    w.a(a_asks("BYE", 2, &ok, ""));
-    w.pass(SECOND * 31);
-    assert_eq!(w.switch.gauges().calls, 1);
-    w.pass(SECOND * 2);
-    assert_eq!(w.switch.gauges().calls, 0);
     w.assert_clean();
 }
 

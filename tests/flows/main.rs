@@ -2,6 +2,7 @@
 // A test that panics has failed: that is what it is for.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod answered;
 mod calls;
 mod challenged;
 mod fence;
@@ -9,6 +10,9 @@ mod lines;
 mod midcall;
 mod portal;
 mod refusals;
+mod reinvite;
 mod reload;
 mod restart;
+mod targets;
+mod update;
 mod world;

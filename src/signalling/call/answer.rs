@@ -43,6 +43,7 @@ impl Call {
         }
         if !response.to_tag().is_empty() {
             b.dialog.learn(response);
+            b.learn_allow(response);
             self.dirty = true;
         }
         let sdp = sdp_of(response);
@@ -75,7 +76,7 @@ impl Call {
                 b.dialog.learn(response);
                 b.acked = true;
                 b.state = LegState::Up;
-                let cseq = b.dialog.local_cseq;
+                let cseq = response.cseq().map_or(0, |c| c.number);
                 self.send_ack(cx, Side::B, client, cseq, b"");
                 self.send_bye(cx, Side::B, b"", None);
             }
@@ -88,6 +89,7 @@ impl Call {
         let offered = self.invite.as_ref().is_some_and(|i| !sdp_of(i).is_empty());
         let Some(b) = &mut self.b else { return };
         b.dialog.learn(response);
+        b.learn_allow(response);
         b.state = LegState::Up;
         b.sent = bytes::Bytes::new();
         self.slots = None;
@@ -118,7 +120,7 @@ impl Call {
             leg.codec = codec;
         }
         if offered {
-            let cseq = self.b.as_ref().map_or(0, |b| b.dialog.local_cseq);
+            let cseq = response.cseq().map_or(0, |c| c.number);
             self.send_ack(cx, Side::B, client, cseq, b"");
             if let Some(b) = &mut self.b {
                 b.acked = true;

@@ -117,10 +117,11 @@ impl Call {
     /// A never acknowledged our 2xx (RFC 3261, 13.3.1.4).
     pub fn not_acknowledged(&mut self, cx: &mut Cx<'_>, server: ServerId) {
         if self.relays.iter().any(|r| r.server == server) {
-            self.relays.retain(|r| r.server != server);
-        } else {
-            self.a.acked = true;
+            // A re-INVITE: the dialog is lost, and the call that it carried was a call.
+            self.account.reason = "ack timeout".to_owned();
+            return self.cut(cx, Party::Timeout, b"SIP;cause=408;text=\"ACK missing\"");
         }
+        self.a.acked = true;
         self.account.reason = "ack timeout".to_owned();
         self.over(cx, Party::Timeout, Outcome::NoAck);
         let waiting = self.a.bye_waits.take();
@@ -143,10 +144,6 @@ impl Call {
         if self.ended {
             return;
         }
-        if let Some(leg) = self.leg_mut(side) {
-            leg.state = LegState::Gone;
-        }
-        self.leg_ended(side, cx);
         self.account.reason = format!("dialog lost on {side}: {code}");
         self.cut(cx, Party::Unknown, b"Q.850;cause=41;text=\"dialog lost\"");
     }
@@ -237,7 +234,7 @@ impl Call {
                     && let crate::leg::half::Invite::Client(client) = b.invite
                 {
                     // A late offer that A never answered: the 2xx still wants its ACK.
-                    let cseq = b.dialog.local_cseq;
+                    let cseq = b.invite_cseq;
                     self.send_ack(cx, Side::B, client, cseq, b"");
                 }
                 self.send_bye(cx, Side::B, reason, measure);

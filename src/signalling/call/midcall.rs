@@ -1,12 +1,12 @@
-//! What passes while a call is up: re-INVITE with its offer and answer, INFO.
+//! What passes from leg to leg: re-INVITE and UPDATE with their offers and answers, INFO.
 
 use cooee_model::ids::Side;
 
 use crate::call::Call;
-use crate::call::context::{Cx, Purpose};
+use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::setup::sdp_of;
-use crate::leg::dialog::response_to;
-use crate::leg::half::LegState;
+use crate::leg::dialog::{cancel_of, response_to};
+use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::{Described, described};
 use crate::leg::uas::{Passed, answer};
 use crate::message::name::Name;
@@ -27,10 +27,24 @@ pub struct Relay {
     pub server: ServerId,
     /// Our request on the other side.
     pub client: ClientId,
+    /// What it was passed on as: an UPDATE goes as re-INVITE to a peer that knows no UPDATE.
+    across: Method,
+    /// CSeq of our request, which the ACK to its 2xx repeats.
+    cseq: u32,
     /// Where a re-INVITE stands.
     stage: Stage,
     /// What the asking side offered.
     offer: Option<Described>,
+    /// The section that was audio before, in case the offer is refused.
+    audio: Option<usize>,
+}
+
+impl Relay {
+    /// Whether an offer of it waits for its answer, or a re-INVITE for its ACK: no other offer may
+    /// begin (RFC 3261, 14.1; RFC 3311, 5.1).
+    pub fn offers(&self) -> bool {
+        matches!(self.request.method(), Method::Invite | Method::Update)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +58,15 @@ enum Stage {
 impl Call {
     /// A request in the dialog of one leg, other than ACK, BYE and CANCEL. Its CSeq is in order.
     pub fn asked(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, request: Message) {
+        let over = |l: &Leg| matches!(l.state, LegState::Ending | LegState::Gone);
+        if self.leg(side).is_none_or(over) {
+            // We have said or heard BYE: there is no dialog any more.
+            return self.reply(cx, side, server, &request, 481);
+        }
         match request.method() {
             Method::Invite => self.reinvited(cx, side, server, request),
-            Method::Info => self.pass_on(cx, side, server, request, None),
+            Method::Update => self.updated(cx, side, server, request),
+            Method::Info => self.pass_on(cx, side, (server, request), Method::Info, None),
             Method::Options => self.reply(cx, side, server, &request, 200),
             Method::Refer => self.reply(cx, side, server, &request, 603),
             Method::Subscribe | Method::Notify => self.reply(cx, side, server, &request, 489),
@@ -56,54 +76,57 @@ impl Call {
     }
 
     fn reinvited(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, request: Message) {
-        let pending = self.relays.iter().find(|r| r.request.method() == Method::Invite);
-        let waiting = match pending {
-            // RFC 3261, 14.2: one INVITE at a time, in either direction.
-            Some(relay) if relay.from == side => Some(500),
-            Some(_) => Some(491),
-            None if !self.a.acked || self.b.as_ref().is_none_or(|b| !b.acked) => Some(491),
-            None => None,
+        // RFC 3261, 14.2: a second INVITE before the final response to the first is 500.
+        let first = side == Side::A && self.a.state == LegState::Setup;
+        let busy = match self.glare(side) {
+            None if first => Some(500),
+            None if !self.is_agreed() => Some(491),
+            busy => busy,
         };
-        if let Some(code) = waiting {
+        if let Some(code) = busy {
             return self.reply(cx, side, server, &request, code);
         }
         if let Some(leg) = self.leg_mut(side) {
-            leg.dialog.refresh(&request);
+            leg.refresh(&request);
         }
         let trying = crate::leg::uas::trying(&request, self.source_of(side));
         cx.core.tx.respond(cx.now, server, 100, trying, None, &mut cx.out.sends);
         let offer = described(sdp_of(&request));
-        if let Some(offer) = &offer
-            && offer.audio.is_some()
-        {
-            self.audio = offer.audio;
-        }
-        self.pass_on(cx, side, server, request, offer);
+        self.pass_on(cx, side, (server, request), Method::Invite, offer);
     }
 
     fn source_of(&self, side: Side) -> std::net::SocketAddr {
         self.leg(side).map_or(self.a.flow.remote, |l| l.flow.remote)
     }
 
-    fn pass_on(
+    /// Passes a request to the other side, as `across`.
+    pub(super) fn pass_on(
         &mut self,
         cx: &mut Cx<'_>,
-        side: Side,
-        server: ServerId,
-        request: Message,
+        from: Side,
+        (server, request): (ServerId, Message),
+        across: Method,
         offer: Option<Described>,
     ) {
-        let other = side.other();
-        let up = self.leg(other).is_some_and(|l| l.is_up());
-        if !up {
-            return self.reply(cx, side, server, &request, 491);
+        let other = from.other();
+        // Only an UPDATE has a place in the early dialog.
+        let early = across == Method::Update;
+        if !early && !self.leg(other).is_some_and(|l| l.is_up()) {
+            return self.reply(cx, from, server, &request, 491);
         }
         if self.relays.len() >= RELAYS {
-            return self.reply(cx, side, server, &request, 500);
+            return self.reply(cx, from, server, &request, 500);
         }
-        let is_invite = request.method() == Method::Invite;
-        let Some(client) = self.send_across(cx, other, &request, is_invite, None) else { return };
-        self.relays.push(Relay { from: side, request, server, client, stage: Stage::Asked, offer });
+        let audio = self.audio;
+        if let Some(section) = offer.as_ref().and_then(|o| o.audio) {
+            self.audio = Some(section);
+        }
+        let Some((client, cseq)) = self.send_across(cx, other, &request, across, None) else {
+            return self.reply(cx, from, server, &request, 500);
+        };
+        let stage = Stage::Asked;
+        let relay = Relay { from, request, server, client, across, cseq, stage, offer, audio };
+        self.relays.push(relay);
     }
 
     fn send_across(
@@ -111,14 +134,15 @@ impl Call {
         cx: &mut Cx<'_>,
         to: Side,
         request: &Message,
-        is_invite: bool,
+        across: Method,
         authorization: Option<(Name, String)>,
-    ) -> Option<ClientId> {
-        let sdp = if is_invite { self.redescribe(cx, to, sdp_of(request)) } else { Vec::new() };
-        let method = if is_invite { "INVITE" } else { "INFO" };
+    ) -> Option<(ClientId, u32)> {
+        let offers = across != Method::Info;
+        let sdp = if offers { self.redescribe(cx, to, sdp_of(request)) } else { Vec::new() };
         let agent = cx.core.plan.settings.user_agent.clone();
-        self.send(cx, to, (method, Purpose::Relay), None, |leg, mut writer| {
-            if is_invite {
+        let what = (across.text(), Purpose::Relay);
+        let client = self.send(cx, to, what, None, |leg, mut writer| {
+            if offers {
                 leg.contact(&mut writer);
                 writer.header(Name::Allow, &[crate::leg::half::ALLOW]);
             }
@@ -128,7 +152,7 @@ impl Call {
             if let Some((name, value)) = &authorization {
                 writer.header(*name, &[value.as_bytes()]);
             }
-            if is_invite {
+            if offers {
                 return writer.finish(if sdp.is_empty() { b"" } else { b"application/sdp" }, &sdp);
             }
             if let Some(package) = request.value_of("Info-Package") {
@@ -136,30 +160,36 @@ impl Call {
             }
             let kind = request.value(Name::ContentType).unwrap_or_default();
             writer.finish(kind, request.body())
-        })
+        })?;
+        Some((client, self.leg(to)?.dialog.local_cseq))
     }
 
     /// A response to a request that was passed on.
-    pub fn relay_responded(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
-        let Some(at) = self.relays.iter().position(|r| r.client == client) else {
-            return self.acknowledge_again(cx, client);
-        };
+    pub fn relay_responded(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: Side,
+        client: ClientId,
+        response: &Message,
+    ) {
         let code = response.code();
         if code < 200 {
             return;
         }
-        let Some(relay) = self.relays.get_mut(at) else { return };
-        if relay.stage != Stage::Asked {
-            return self.acknowledge_again(cx, client);
-        }
-        let to = relay.from.other();
-        let is_invite = relay.request.method() == Method::Invite;
+        let asked = |r: &Relay| r.client == client && r.stage == Stage::Asked;
+        let Some(at) = self.relays.iter().position(asked) else {
+            return self.acknowledge(cx, to, client, response);
+        };
+        let offers = self.relays.get(at).is_some_and(Relay::offers);
         if matches!(code, 401 | 407) {
             let relay = self.relays.swap_remove(at);
             return self.challenged(cx, relay, to, response);
         }
-        if !is_invite || code >= 300 {
+        if !offers || code >= 300 {
             let relay = self.relays.swap_remove(at);
+            if offers {
+                self.audio = relay.audio;
+            }
             let passed = Passed {
                 code,
                 phrase: response.reason_phrase(),
@@ -174,36 +204,40 @@ impl Call {
             }
             return;
         }
-        self.reinvite_answered(cx, at, to, client, response);
+        self.offer_answered(cx, at, to, response);
     }
 
-    fn reinvite_answered(
-        &mut self,
-        cx: &mut Cx<'_>,
-        at: usize,
-        to: Side,
-        client: ClientId,
-        response: &Message,
-    ) {
+    /// The other side has taken an offer, or has made the one that it was asked for.
+    fn offer_answered(&mut self, cx: &mut Cx<'_>, at: usize, to: Side, response: &Message) {
+        let up = self.is_agreed();
         let body = sdp_of(response);
-        let theirs = described(body);
         if let Some(leg) = self.leg_mut(to) {
-            leg.dialog.refresh(response);
+            leg.refresh(response);
         }
         let Some(relay) = self.relays.get_mut(at) else { return };
-        let (from, server) = (relay.from, relay.server);
+        let (from, server, client, cseq) = (relay.from, relay.server, relay.client, relay.cseq);
         let offer = relay.offer.take();
-        let late = sdp_of(&relay.request).is_empty();
+        let by_invite = relay.across == Method::Invite;
+        let late = by_invite && sdp_of(&relay.request).is_empty();
+        let update = relay.request.method() == Method::Update;
         relay.stage = Stage::Answered(late);
-        if let Some(theirs) = &theirs {
-            self.point(cx, to, theirs);
+        if !up {
+            // What B described last holds for a 2xx that describes nothing.
+            let last = if to == Side::B { body } else { sdp_of(&relay.request) };
+            self.early = last.to_vec();
+        }
+        if let Some(theirs) = described(body) {
+            self.point(cx, to, &theirs);
         }
         if let Some(offer) = &offer {
             self.point(cx, from, offer);
-            self.hold_changed(cx, from, offer.holds);
+            if up {
+                self.hold_changed(cx, from, offer.holds);
+            } else if let Some(leg) = self.leg_mut(from) {
+                leg.holds = offer.holds;
+            }
         }
-        if !late {
-            let cseq = response.cseq().map_or(0, |c| c.number);
+        if by_invite && !late {
             self.send_ack(cx, to, client, cseq, b"");
         }
         let sdp = self.redescribe(cx, from, body);
@@ -213,7 +247,26 @@ impl Call {
         let passed = Passed { code: response.code(), sdp: &sdp, ..Passed::default() };
         let bytes = answer(leg, &relay.request, name, passed);
         cx.core.tx.respond(cx.now, server, response.code(), bytes, None, &mut cx.out.sends);
+        if update {
+            self.relays.swap_remove(at);
+        }
         self.dirty = true;
+    }
+
+    /// A 2xx that no relay waits for: a copy, or one that came after the end. The INVITE that it
+    /// answers wants its ACK in any case.
+    fn acknowledge(&mut self, cx: &mut Cx<'_>, to: Side, client: ClientId, response: &Message) {
+        let Some(cseq) = response.cseq().filter(|c| c.method == b"INVITE") else { return };
+        let waits = |r: &Relay| r.client == client && r.stage == Stage::Answered(true);
+        if self.relays.iter().any(waits) {
+            return;
+        }
+        let known = self.leg(to).and_then(|l| l.ack.as_ref()).is_some_and(|a| a.0 == client);
+        if known {
+            self.acknowledge_again(cx, client);
+        } else {
+            self.send_ack(cx, to, client, cseq.number, b"");
+        }
     }
 
     /// An ACK to the 2xx of a re-INVITE. `true`: it was one.
@@ -231,24 +284,23 @@ impl Call {
             let body = sdp_of(ack);
             if let Some(answer) = described(body) {
                 self.point(cx, side, &answer);
+                self.hold_changed(cx, side, answer.holds);
             }
             let sdp = self.redescribe(cx, to, body);
-            let cseq = self.leg(to).map_or(0, |l| l.dialog.local_cseq);
-            self.send_ack(cx, to, relay.client, cseq, &sdp);
+            self.send_ack(cx, to, relay.client, relay.cseq, &sdp);
         }
         true
     }
 
     fn challenged(&mut self, cx: &mut Cx<'_>, relay: Relay, to: Side, response: &Message) {
-        let is_invite = relay.request.method() == Method::Invite;
-        let method = if is_invite { "INVITE" } else { "INFO" };
-        if let Some(authorization) = self.authorize(cx, to, response, method)
-            && let Some(client) =
-                self.send_across(cx, to, &relay.request, is_invite, Some(authorization))
+        if let Some(authorization) = self.authorize(cx, to, response, relay.across.text())
+            && let Some((client, cseq)) =
+                self.send_across(cx, to, &relay.request, relay.across, Some(authorization))
         {
-            self.relays.push(Relay { client, ..relay });
+            self.relays.push(Relay { client, cseq, ..relay });
             return;
         }
+        self.audio = relay.audio;
         self.reply_passed(cx, &relay, Passed { code: 503, ..Passed::default() });
     }
 
@@ -261,13 +313,33 @@ impl Call {
         self.dialog_lost(cx, to, 408);
     }
 
+    /// The asking side gives its re-INVITE up: passed on, if the other side has been heard. What
+    /// comes of it is the other side's final response, as ever.
+    pub fn relay_cancelled(&mut self, cx: &mut Cx<'_>, server: ServerId) {
+        let asked = |r: &&Relay| r.server == server && r.stage == Stage::Asked;
+        let Some(relay) = self.relays.iter().find(asked) else { return };
+        let (to, client) = (relay.from.other(), relay.client);
+        let Some(cancel) = cx.core.tx.unanswered(client).and_then(|i| cancel_of(i, b"")) else {
+            return;
+        };
+        let owner = Owner::Leg(self.slot, to, Purpose::Cancel);
+        cx.core.tx.cancel(cx.now, client, cancel, owner, &mut cx.out.sends);
+    }
+
     /// Ends every request that is on its way, because the call is ending.
     pub(super) fn drop_relays(&mut self, cx: &mut Cx<'_>) {
         for relay in std::mem::take(&mut self.relays) {
-            if relay.stage == Stage::Asked {
-                self.reply_passed(cx, &relay, Passed { code: 487, ..Passed::default() });
-            } else {
-                cx.core.tx.acknowledged(relay.server);
+            match relay.stage {
+                Stage::Asked => {
+                    self.reply_passed(cx, &relay, Passed { code: 487, ..Passed::default() });
+                }
+                Stage::Answered(late) => {
+                    cx.core.tx.acknowledged(relay.server);
+                    if late {
+                        // Its 2xx still wants an ACK, though nobody has answered its offer.
+                        self.send_ack(cx, relay.from.other(), relay.client, relay.cseq, b"");
+                    }
+                }
             }
         }
     }

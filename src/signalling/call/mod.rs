@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Cut by question: [`setup`] how a call comes up, [`answer`] what B's responses mean, [`midcall`]
-//! what passes while it is up, [`hangup`] who ended it and why, [`stopwatch`] when what happened,
-//! [`portal`] what the portal says of it,
+//! what passes while it is up, [`update`] what passes without an INVITE, [`hangup`] who ended it
+//! and why, [`stopwatch`] when what happened, [`portal`] what the portal says of it,
 //! [`snapshot`] what a crash must not take.
 
 pub mod answer;
@@ -25,6 +25,7 @@ pub mod portal;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;
+pub mod update;
 
 use std::sync::Arc;
 
@@ -208,6 +209,12 @@ impl Call {
     fn point(&mut self, cx: &mut Cx<'_>, side: Side, described: &Described) {
         if self.path != Path::Relayed {
             return;
+        }
+        // A refresh names nothing new: the relay keeps the source that it has found.
+        match self.leg_mut(side) {
+            Some(leg) if leg.pointed == described.digest => return,
+            Some(leg) => leg.pointed = described.digest,
+            None => {}
         }
         let trunk = self.leg(side).and_then(|l| cx.core.plan.trunk(&l.trunk));
         let latch = match trunk.map(|t| &t.media_allow) {

@@ -63,7 +63,8 @@ impl Call {
         let dialog = Dialog::of_invite(&invite, tag, contact, flow.remote.ip());
         let description_id = cx.core.random() >> 2;
         let trunk = decision.trunk.clone();
-        let a = Leg::new(Side::A, trunk, dialog, flow, Invite::Server(server), description_id);
+        let mut a = Leg::new(Side::A, trunk, dialog, flow, Invite::Server(server), description_id);
+        a.learn_allow(&invite);
         let mut account = Account::new(id, &cx.core.plan.node.id, cx.received);
         tell_decision(&mut account, &decision);
         account.legs.push(leg_account(&a, &invite, cx.received));
@@ -381,7 +382,7 @@ impl Call {
         if b.acked || b.state != LegState::Up {
             return;
         }
-        let cseq = b.dialog.local_cseq;
+        let cseq = b.invite_cseq;
         let answer = sdp_of(ack);
         if let Some(described) = described(answer) {
             self.point(cx, Side::A, &described);

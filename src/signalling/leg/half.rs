@@ -7,12 +7,13 @@ use crate::leg::asked::Asked;
 use crate::leg::dialog::{Dialog, Local};
 use crate::leg::offer_answer::Description;
 use crate::message::name::Name;
+use crate::message::view::Message;
 use crate::message::write::Writer;
 use crate::transaction::flow::Flow;
 use crate::transaction::layer::{ClientId, ServerId};
 
 /// The methods that we take in a dialog and out of it.
-pub const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
 
 /// Where a leg stands.
 ///
@@ -77,6 +78,8 @@ pub struct Leg {
     pub invite: Invite,
     /// B: the INVITE as sent, until its final response: for CANCEL and for a second try.
     pub sent: Bytes,
+    /// B: CSeq of that INVITE, which its ACK repeats.
+    pub invite_cseq: u32,
     /// B: whether it is being given up.
     pub cancel: Cancel,
     /// A: our 2xx has been acknowledged. B: we have acknowledged its 2xx.
@@ -91,6 +94,10 @@ pub struct Leg {
     pub asked: Asked,
     /// Whether the peer holds the other side.
     pub holds: bool,
+    /// Digest of the peer's description that the relay works by; 0: none.
+    pub pointed: u64,
+    /// The peer's Allow lists UPDATE.
+    pub takes_update: bool,
 }
 
 impl Leg {
@@ -111,6 +118,7 @@ impl Leg {
             state: LegState::Setup,
             invite,
             sent: Bytes::new(),
+            invite_cseq: 0,
             cancel: Cancel::No,
             acked: false,
             ack: None,
@@ -118,12 +126,28 @@ impl Leg {
             description: Description::new(description_id),
             asked: Asked::new(),
             holds: false,
+            pointed: 0,
+            takes_update: false,
         }
     }
 
     /// Whether the leg is or was answered and not over.
     pub const fn is_up(&self) -> bool {
         matches!(self.state, LegState::Up)
+    }
+
+    /// Takes what a re-INVITE, an UPDATE or an answer to one says of the peer: where it is reached
+    /// (RFC 3261, 12.2) and what it can.
+    pub fn refresh(&mut self, message: &Message) {
+        self.dialog.refresh(message);
+        self.learn_allow(message);
+    }
+
+    /// Takes the peer's Allow, where a message has one.
+    pub fn learn_allow(&mut self, message: &Message) {
+        if message.value(Name::Allow).is_some() {
+            self.takes_update = message.list(Name::Allow).any(|m| m == b"UPDATE");
+        }
     }
 
     /// Begins the next request of the dialog: CSeq grows by one.

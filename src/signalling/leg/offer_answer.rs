@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use minicbor::{Decode, Encode};
 
-use crate::message::sdp::{Origin, Session, fingerprint, rewrite};
+use crate::message::sdp::{Origin, Session, digest, fingerprint, rewrite};
 
 /// Our description on one leg. One session id for the life of the leg; the version grows by one
 /// with each description that differs from the last (RFC 3264, 8).
@@ -53,6 +53,8 @@ pub struct Described {
     pub holds: bool,
     /// First codec, as `PCMA/8000`.
     pub codec: String,
+    /// Digest of all of it: one that comes again changes nothing.
+    pub digest: u64,
 }
 
 /// Reads a peer's description. `None`: it is none, or it has no section that is on.
@@ -65,6 +67,7 @@ pub fn described(body: &[u8]) -> Option<Described> {
         media,
         holds: audio.is_some_and(|(_, m)| m.holds()),
         codec: audio.map(|(_, m)| m.codec()).unwrap_or_default(),
+        digest: digest(body),
     })
 }
 

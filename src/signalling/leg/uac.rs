@@ -42,6 +42,7 @@ pub struct Offer<'a> {
 pub fn invite(leg: &mut Leg, local: &Local, branch: &str, offer: Offer<'_>) -> Bytes {
     leg.dialog.local_cseq += 1;
     let cseq = leg.dialog.local_cseq;
+    leg.invite_cseq = cseq;
     let mut writer = leg.dialog.request("INVITE", cseq, offer.hops, (local, branch));
     leg.contact(&mut writer);
     writer.header(Name::Allow, &[ALLOW]);

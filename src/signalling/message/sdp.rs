@@ -224,6 +224,8 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> 
         let ours = section.is_some() && section == audio;
         match kind {
             b'o' => line(&mut out, b"o=", origin_value(origin).as_bytes()),
+            // A hold of old (RFC 2543) is one on the other leg too.
+            b'c' if is_hold(value) => line(&mut out, b"c=", value),
             b'c' => line(&mut out, b"c=", connection_value(origin.address).as_bytes()),
             b'm' => {
                 let (from, to) = port_field(value).map_or((0, 0), |r| (r.start, r.end));
@@ -247,6 +249,11 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> 
         }
     }
     out
+}
+
+fn is_hold(connection_value: &[u8]) -> bool {
+    let text = std::str::from_utf8(connection_value).unwrap_or_default();
+    connection(text) == Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 fn line(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
@@ -285,13 +292,19 @@ fn names_the_other_side(attribute: &[u8]) -> bool {
 
 /// A digest of everything but the origin: equal descriptions keep their version.
 pub fn fingerprint(body: &[u8]) -> u64 {
-    let mut state = 0xcbf2_9ce4_8422_2325_u64;
-    for (kind, value) in lines(body).filter(|l| l.0 != b'o') {
-        for &byte in [kind].iter().chain(value) {
-            state = (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    state
+    let told = lines(body).filter(|l| l.0 != b'o');
+    fnv(told.flat_map(|(kind, value)| std::iter::once(kind).chain(value.iter().copied())))
+}
+
+/// A digest of a whole description, its origin with it.
+pub fn digest(body: &[u8]) -> u64 {
+    fnv(body.iter().copied())
+}
+
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |state, byte| {
+        (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// Finds the description in a body: the body itself, or one part of a multipart body (RFC 5621).

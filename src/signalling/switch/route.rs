@@ -76,7 +76,7 @@ impl Switch {
             Owner::Leg(slot, side, purpose) => {
                 self.step_at(now, received, slot, out, |call, cx| match purpose {
                     Purpose::Invite => call.b_responded(cx, client, response),
-                    Purpose::Relay => call.relay_responded(cx, client, response),
+                    Purpose::Relay => call.relay_responded(cx, side, client, response),
                     Purpose::Bye => call.bye_responded(cx, side, response),
                     Purpose::Cancel => {}
                 });
@@ -226,6 +226,7 @@ impl Switch {
             Owner::Leg(slot, ..) => Some(slot),
             _ => None,
         };
+        let again = matches!(owner, Owner::Leg(_, _, Purpose::Relay));
         let call = slot.and_then(|s| self.calls.get(s));
         let tag = call.map_or(tag, |c| c.a.dialog.local_tag.clone());
         let bytes = response_to(message, flow.remote, 200, b"", &tag).finish(b"", b"");
@@ -234,6 +235,8 @@ impl Switch {
             && self.calls.get(slot).is_some_and(|c| c.a.invite == Invite::Server(invite))
         {
             self.step_at(now, received, slot, out, |call, cx| call.cancelled(cx, message));
+        } else if let Some(slot) = slot.filter(|_| again) {
+            self.step_at(now, received, slot, out, |call, cx| call.relay_cancelled(cx, invite));
         }
     }
 

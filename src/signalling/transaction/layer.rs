@@ -428,6 +428,13 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// An INVITE that a provisional response has come for, and no final one: it may be cancelled.
+    pub fn unanswered(&self, id: ClientId) -> Option<&Bytes> {
+        let client = self.clients.get(id.0)?;
+        let rings = client.is_invite && client.state == ClientState::Proceeding;
+        (rings && client.cancel.is_none()).then_some(&client.bytes)
+    }
+
     /// Forgets a request whose answer nobody waits for any more.
     pub fn abandon(&mut self, id: ClientId) {
         self.clients.remove(id.0);
