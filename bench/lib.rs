@@ -11,6 +11,7 @@ use cooee_config::secrets::Surroundings;
 use cooee_model::media::Latch;
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
+use cooee_signalling::call::peers::Place;
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
 use cooee_signalling::message::transport::Transport;
@@ -108,7 +109,7 @@ impl Default for Bench {
             seed: [7; 24],
         };
         let mut bench = Self { switch: Switch::new(node, now), now, out: Output::default() };
-        let peers = vec![(Transport::Udp, B.parse().expect("an address"))];
+        let peers = vec![Place::new(Transport::Udp, B.parse().expect("an address"))];
         bench.switch.handle(now, Input::Peers { trunk: 1, peers }, &mut bench.out);
         bench
     }

@@ -242,7 +242,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
     let profiles = profiles::load(root, around);
     let webhooks = webhooks::webhooks(root, around);
     let portals = portals::portals(root, around);
-    let trunks = trunks::trunks(root, &profiles, &portals, around);
+    let trunks = trunks::trunks(root, &profiles, &portals, settings.options_ping, around);
     let numbers = numbers::numbers(root);
     let dids = numbers::dids(root);
     let caller_id = numbers::caller_id(root, &dids);

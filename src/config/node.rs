@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use cooee_signalling::profile::plan::{SessionTimer, SessionTimerMode, Settings};
+use cooee_signalling::profile::plan::{Ping, SessionTimer, SessionTimerMode, Settings};
 
 use crate::later::accept_keys;
 use crate::secrets::Surroundings;
@@ -71,15 +71,21 @@ pub(crate) fn sip(root: &mut Section<'_>) -> (Sip, Settings) {
     if let Some(mut timer) = section.table("session_timer") {
         settings.session_timer = session_timer(&mut timer);
     }
-    if let Some(mut ping) = section.table("options_ping") {
-        let interval_s = settings.options_interval_s;
-        settings.options_interval_s = ping.int("interval_s", interval_s, 0..=3600);
-        let fail_after = settings.options_fail_after;
-        settings.options_fail_after = ping.int("fail_after", fail_after, 1..=100);
-        ping.finish();
-    }
+    settings.options_ping = ping(&mut section, Ping::default()).unwrap_or_default();
     section.finish();
     (sip, settings)
+}
+
+/// Reads `options_ping`; keys that are left out are those of `default`.
+pub(crate) fn ping(section: &mut Section<'_>, default: Ping) -> Option<Ping> {
+    let mut ping = section.table("options_ping")?;
+    let read = Ping {
+        interval_s: ping.int("interval_s", default.interval_s, 0..=3600),
+        fail_after: ping.int("fail_after", default.fail_after, 1..=100),
+        ok_after: ping.int("ok_after", default.ok_after, 1..=100),
+    };
+    ping.finish();
+    Some(read)
 }
 
 fn session_timer(section: &mut Section<'_>) -> SessionTimer {

@@ -221,6 +221,9 @@ pub(crate) fn retry(root: &mut Section<'_>) -> Retry {
     for code in retry.next_target_on.iter().filter(|c| retry.give_up_on.contains(c)) {
         section.error("give_up_on", format!("{code} is in `next_target_on` too"));
     }
+    retry.no_response_s = section.int("no_response_s", retry.no_response_s, 2..=32);
+    let rest_s = retry.retry_after_max_s;
+    retry.retry_after_max_s = section.int("retry_after_max_s", rest_s, 0..=86_400);
     retry.follow_302 = section.flag("follow_302", false);
     if retry.follow_302 {
         section.error("follow_302", "is not built yet: redirections are never followed".to_owned());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use cooee_signalling::message::transport::Transport;
-use cooee_signalling::profile::plan::{Limits, Peer, Registration, Trunk};
+use cooee_signalling::profile::plan::{Limits, Peer, Ping, Registration, Trunk};
 use cooee_signalling::profile::rules::Profile;
 use cooee_signalling::profile::template::Variable;
 use ipnet::IpNet;
@@ -13,6 +13,7 @@ use secrecy::SecretString;
 
 use crate::fences;
 use crate::finding::hint;
+use crate::node;
 use crate::portals::{self, Portals};
 use crate::profiles::ProfileFile;
 use crate::secrets::Surroundings;
@@ -26,11 +27,13 @@ pub(crate) fn trunks(
     root: &mut Section<'_>,
     profiles: &BTreeMap<String, ProfileFile>,
     portals: &Portals,
+    ping: Ping,
     around: &Surroundings<'_>,
 ) -> Vec<Trunk> {
     let mut trunks: Vec<Trunk> = Vec::new();
     for mut section in root.tables("trunk") {
         let mut trunk = trunk(&mut section, profiles, around);
+        trunk.options_ping = node::ping(&mut section, ping);
         trunk.portal = portals::line(&mut section, &trunk, portals);
         if trunks.iter().any(|t| t.name == trunk.name) && !trunk.name.is_empty() {
             section.error("name", format!("a second trunk `{}`", trunk.name));

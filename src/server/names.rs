@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cooee_signalling::message::transport::Transport;
+use cooee_signalling::call::peers::Place;
 use cooee_signalling::profile::plan::{Peer, Plan};
 use cooee_signalling::switch::input::Input;
 
@@ -13,18 +13,23 @@ use crate::inbox::Inbox;
 /// How often names are looked up again.
 pub const EVERY: Duration = Duration::from_secs(60);
 
-/// The addresses of one trunk's peers that we can speak to, in the order of the configuration.
-pub fn look_up(peers: &[Peer]) -> Vec<(Transport, SocketAddr)> {
+/// The addresses of one trunk's peers that we can speak to. Peers are tried in the order of the
+/// configuration; the addresses of one name share its calls.
+pub fn look_up(peers: &[Peer]) -> Vec<Place> {
     let mut found = Vec::new();
-    for peer in peers {
-        let transport = peer.transport;
+    for (priority, peer) in (0_u16..).zip(peers) {
         let port = peer.port.unwrap_or(5060);
+        let place = |address| Place {
+            host: peer.authority(),
+            priority,
+            ..Place::new(peer.transport, address)
+        };
         if let Ok(ip) = peer.host.parse::<IpAddr>() {
-            found.push((transport, SocketAddr::new(ip, port)));
+            found.push(place(SocketAddr::new(ip, port)));
             continue;
         }
         match (peer.host.as_str(), port).to_socket_addrs() {
-            Ok(addresses) => found.extend(addresses.map(|a| (transport, a))),
+            Ok(addresses) => found.extend(addresses.map(place)),
             Err(error) => tracing::warn!(host = peer.host, %error, "a trunk's name leads nowhere"),
         }
     }

@@ -225,8 +225,6 @@ fn s25_a_line_of_the_platform_is_challenged_with_its_login() {
         ("ROLE", "agent-leg"),
         ("from = \"a\"\n", ""),
     ]);
-    let peers = vec![(cooee_signalling::message::transport::Transport::Udp, B.parse().unwrap())];
-    w.input(cooee_signalling::switch::input::Input::Peers { trunk: 2, peers });
     let from_b = |more: &str, cseq: u32| again(more, cseq).replace(A, B);
     for (cseq, login, trunk) in [(2, ("sip7", "s3cret"), "b"), (4, ("sip8", "0ther"), "c")] {
         w.b(from_b("", cseq).replace("call-a", trunk));

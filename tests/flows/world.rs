@@ -13,10 +13,12 @@ use cooee_model::media::{Latch, MediaCommand, MediaEvent, StreamStats};
 use cooee_model::moment::Moment;
 use cooee_model::portal::Heard;
 use cooee_signalling::call::context::{Output, Record, Setup};
+use cooee_signalling::call::peers::Place;
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
+use cooee_signalling::profile::plan::Peer;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::input::{Input, Revision};
 use cooee_signalling::switch::{Node, Switch};
@@ -24,6 +26,10 @@ use cooee_signalling::transaction::flow::Flow;
 
 pub const A: &str = "192.0.2.10:5060";
 pub const B: &str = "198.51.100.20:5060";
+/// A second address of B's trunk, where a test names it.
+pub const B2: &str = "198.51.100.22:5060";
+/// A second trunk to call, where a test names it.
+pub const C: &str = "198.51.100.30:5060";
 pub const STRANGER: &str = "203.0.113.66:5060";
 pub const SDP_A: &str = "v=0\r\no=a 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\n\
 t=0 0\r\n\
@@ -117,10 +123,7 @@ impl World {
             lines = \"+61491570156:s3cret\"";
         let text = CONFIG.replace("MODE", "relay").replace("ROLE", "agent-leg");
         let text = text.replace("profile = \"generic-ip-trunk\"", lines);
-        let mut world = Self::configured(&text.replace("PROFILE", "voximplant"));
-        let peers = vec![(Transport::Udp, A.parse().unwrap())];
-        world.input(Input::Peers { trunk: 0, peers });
-        world
+        Self::configured(&text.replace("PROFILE", "voximplant"))
     }
 
     /// B is a line of a portal, `sip7` of `acme`, whose 200 is the platform's.
@@ -129,6 +132,20 @@ impl World {
             [[portal]]\nid = \"acme\"\napplication_token = \"0123456789abcdef\"\n";
         let text = CONFIG.replace("MODE", "relay").replace("ROLE", "agent-leg") + portal;
         Self::configured(&text.replace("PROFILE", "voximplant"))
+    }
+
+    /// The addresses of the configuration, in its order.
+    fn look_up(&mut self) {
+        for (trunk, settings) in self.switch.plan().clone().trunks.iter().enumerate() {
+            let place = |(priority, peer): (u16, &Peer)| {
+                let address = SocketAddr::new(peer.host.parse().unwrap(), peer.port.unwrap());
+                Place { priority, ..Place::new(peer.transport, address) }
+            };
+            let peers: Vec<_> = (0_u16..).zip(&settings.peers).map(place).collect();
+            if !peers.is_empty() {
+                self.input(Input::Peers { trunk, peers });
+            }
+        }
     }
 
     /// Another configuration comes into force: the present one, changed.
@@ -166,8 +183,7 @@ impl World {
             rejected: Vec::new(),
             heard: Vec::new(),
         };
-        let peers = vec![(Transport::Udp, B.parse().unwrap())];
-        world.input(Input::Peers { trunk: 1, peers });
+        world.look_up();
         world
     }
 
@@ -241,13 +257,30 @@ impl World {
         self.to_b.drain(..).map(|m| title(&m)).collect()
     }
 
+    /// What was sent to another address since the last look.
+    pub fn heard_at(&mut self, address: &str) -> Vec<String> {
+        let mut titles = Vec::new();
+        self.elsewhere.retain(|(to, message)| {
+            let here = to.to_string() == address;
+            titles.extend(here.then(|| title(message)));
+            !here
+        });
+        titles
+    }
+
+    /// The last message of this kind to another address.
+    pub fn last_at(&self, address: &str, kind: &str) -> String {
+        let here = self.elsewhere.iter().filter(|(to, _)| to.to_string() == address);
+        last(here.map(|(_, message)| message), kind)
+    }
+
     /// The last message to B of this kind.
     pub fn last_b(&self, kind: &str) -> String {
-        last(&self.to_b, kind)
+        last(self.to_b.iter(), kind)
     }
 
     pub fn last_a(&self, kind: &str) -> String {
-        last(&self.to_a, kind)
+        last(self.to_a.iter(), kind)
     }
 
     pub fn whats(&self) -> Vec<&'static str> {
@@ -287,9 +320,10 @@ fn plan_of(text: &str) -> Plan {
     loaded.unwrap_or_else(|findings| panic!("{findings}")).plan
 }
 
-fn last(messages: &[Message], kind: &str) -> String {
+fn last<'a>(messages: impl Iterator<Item = &'a Message>, kind: &str) -> String {
+    let messages: Vec<_> = messages.collect();
     let found = messages.iter().rev().find(|m| title(m) == kind);
-    let seen: Vec<_> = messages.iter().map(title).collect();
+    let seen: Vec<_> = messages.iter().map(|m| title(m)).collect();
     let message = found.unwrap_or_else(|| panic!("no {kind} among {seen:?}"));
     String::from_utf8_lossy(message.bytes()).into_owned()
 }

@@ -4,8 +4,11 @@ use cooee_model::fact::What;
 use cooee_model::ids::Side;
 
 use crate::call::Call;
-use crate::call::context::Cx;
+use crate::call::context::{Cx, Owner};
+use crate::call::late::end_answer;
+use crate::call::peers::Verdict;
 use crate::call::setup::sdp_of;
+use crate::call::tries::Scope;
 use crate::leg::half::{Cancel, Invite, LegState};
 use crate::leg::offer_answer::described;
 use crate::leg::uas::Passed;
@@ -19,7 +22,7 @@ impl Call {
     pub fn b_responded(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
         let current = self.b.as_ref().is_some_and(|b| b.invite == Invite::Client(client));
         if !current {
-            return;
+            return self.late_responded(cx, client, response);
         }
         match response.code() {
             ..200 => self.b_progressed(cx, client, response),
@@ -81,7 +84,7 @@ impl Call {
                 self.send_bye(cx, Side::B, b"", None);
             }
             _ if response.to_tag() == b.dialog.remote_tag => self.acknowledge_again(cx, client),
-            _ => self.end_fork(cx, client, response),
+            _ => self.end_fork(cx, response),
         }
     }
 
@@ -108,6 +111,7 @@ impl Call {
             leg.codec = answer.as_ref().map(|a| a.codec.clone()).unwrap_or_default();
         }
         self.account.sip_final = response.code();
+        self.judge_b(cx, Verdict::Answered);
         self.platform_answered(cx);
         if let Some(answer) = &answer {
             if !offered {
@@ -153,22 +157,10 @@ impl Call {
     }
 
     /// A second 2xx from a fork further on: acknowledged and ended (RFC 3261, 13.2.2.4).
-    fn end_fork(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+    fn end_fork(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let Some(b) = &self.b else { return };
-        let Some(local) = cx.core.local(b.flow).cloned() else { return };
-        let mut dialog = b.dialog.clone();
-        dialog.learn(response);
-        let cseq = response.cseq().map_or(0, |c| c.number);
-        let flow = dialog.next_hop(b.flow);
-        let branch = format!("z9hG4bKf{:016x}", cx.core.random());
-        let ack = dialog.request("ACK", cseq, 70, (&local, &branch)).finish(b"", b"");
-        cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes: ack, measure: None });
-        let secret = cx.core.random();
-        let token = cx.core.tx.reserve(secret);
-        let bye = dialog.request("BYE", cseq + 1, 70, (&local, &token.branch())).finish(b"", b"");
-        let owner = crate::call::context::Owner::Nobody;
-        cx.core.tx.request(cx.now, token, (flow, bye), (false, owner), None, &mut cx.out.sends);
-        cx.note(self.id, format!("a second answer to {client:?} was ended"));
+        end_answer(cx, b, response, Owner::Nobody);
+        cx.note(self.id, "a second answer from a fork was ended");
     }
 
     fn b_failed(&mut self, cx: &mut Cx<'_>, response: &Message) {
@@ -188,19 +180,20 @@ impl Call {
             b.state = LegState::Gone;
         }
         self.dirty = true;
+        self.judge_b(cx, Verdict::of(response, cx.core.plan.retry.retry_after_max_s));
         if giving_up || self.ended {
             return;
         }
-        let retry = cx.core.plan.retry.after(code);
-        if retry && self.has_next_target() {
-            let text = format!("target {} gave {code}, trying the next", self.attempt);
-            cx.note(self.id, text);
-            return self.try_target(cx);
+        let scope = Scope::of(code);
+        if cx.core.plan.retry.after(code) && self.has_next(cx, scope) {
+            return self.try_next(cx, scope, &format!("gave {code}"));
         }
         self.account.sip_final = code;
         self.note_reason(Side::B, response);
         let reason = response.value(Name::Reason).unwrap_or_default().to_vec();
-        let retry_after = response.value(Name::RetryAfter).unwrap_or_default().to_vec();
+        // A 503 speaks of B's server: A would take it for ours, and leave all of us alone.
+        let retry_after = response.value(Name::RetryAfter).filter(|_| code != 503);
+        let retry_after = retry_after.unwrap_or_default().to_vec();
         let towards_a = self.code_for_a(code);
         let phrase = if towards_a == code { response.reason_phrase() } else { b"" };
         let passed = Passed {

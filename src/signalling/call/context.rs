@@ -1,7 +1,7 @@
 //! What a call works with: the node's transactions, clocks, ports and plan, and where its
 //! decisions go.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use cooee_model::fact::{Fact, Rejected};
@@ -10,9 +10,9 @@ use cooee_model::media::{Latch, MediaCommand};
 use cooee_model::moment::Moment;
 use cooee_model::portal::Heard;
 
+use crate::call::peers::{Peers, Place};
 use crate::call::pool::Pool;
 use crate::leg::dialog::Local;
-use crate::message::transport::Transport;
 use crate::profile::plan::{Plan, Trunk};
 use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::key::Keyed;
@@ -44,6 +44,8 @@ pub enum Purpose {
     Bye,
     /// A request passed on from the other leg.
     Relay,
+    /// The BYE of a try that was answered after it had been given up.
+    Late,
 }
 
 /// What a call or a line wants to be woken for.
@@ -51,6 +53,10 @@ pub enum Purpose {
 pub enum Alarm {
     /// The target has rung long enough; the try that is meant.
     Ring(Slot, u32),
+    /// Nothing at all has come from the target for a while; the try that is meant.
+    Silent(Slot, u32),
+    /// An address of a trunk, by its name: its rest may be over.
+    Rested(u32),
     /// A cancelled INVITE has had its 64*T1.
     Cancelled(Slot, ClientId),
     /// The relay has not reported its end.
@@ -156,8 +162,8 @@ pub struct Core {
     pub pool: Pool,
     /// The configuration in force.
     pub plan: Arc<Plan>,
-    /// Where each trunk's peers are, by place in the plan, best first.
-    pub peers: Vec<Vec<(Transport, SocketAddr)>>,
+    /// Where each trunk's calls may go.
+    pub peers: Peers,
     /// How we speak to the world.
     pub setup: Setup,
 }
@@ -177,14 +183,16 @@ impl Core {
     pub fn trunk(&self, name: &str) -> Option<(&Trunk, Option<Flow>)> {
         let at = self.plan.trunk_at(name)?;
         let trunk = self.plan.trunks.get(at)?;
-        let first = self.peers.get(at).and_then(|p| p.first());
-        let flow = first.and_then(|&(transport, remote)| {
-            let same =
-                |l: &Local| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
-            let socket = self.setup.locals.iter().position(same)?;
-            Some(Flow { transport, socket: u16::try_from(socket).ok()?, remote })
-        });
-        Some((trunk, flow))
+        let places = self.peers.of(at).iter().map(|p| &p.place);
+        Some((trunk, places.filter_map(|place| self.flow_to(place)).next()))
+    }
+
+    /// By which of our sockets an address is reached.
+    pub fn flow_to(&self, place: &Place) -> Option<Flow> {
+        let (transport, remote) = (place.transport, place.address);
+        let same = |l: &Local| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
+        let socket = self.setup.locals.iter().position(same)?;
+        Some(Flow { transport, socket: u16::try_from(socket).ok()?, remote })
     }
 }
 

@@ -8,6 +8,8 @@ use cooee_model::ids::Side;
 use cooee_model::media::MediaCommand;
 
 use crate::call::context::{Alarm, Cx, Purpose};
+use crate::call::peers::Verdict;
+use crate::call::tries::Scope;
 use crate::call::{Call, Path};
 use crate::leg::half::LegState;
 use crate::leg::uas::Passed;
@@ -96,6 +98,7 @@ impl Call {
 
     /// Nothing at all came back for B's INVITE (timer B).
     pub fn b_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId, heard: bool) {
+        self.late_unanswered(client);
         let Some(b) = &mut self.b else { return };
         if b.invite != crate::leg::half::Invite::Client(client) || b.state == LegState::Gone {
             return;
@@ -103,12 +106,13 @@ impl Call {
         b.state = LegState::Gone;
         self.leg_ended(Side::B, cx);
         self.dirty = true;
+        self.judge_b(cx, Verdict::Failed);
         if self.ended {
             return;
         }
         let code = if heard { 408 } else { 503 };
-        if cx.core.plan.retry.on_timeout && self.has_next_target() {
-            return self.try_target(cx);
+        if cx.core.plan.retry.on_timeout && self.has_next(cx, Scope::Address) {
+            return self.try_next(cx, Scope::Address, "did not answer");
         }
         self.account.sip_final = 408;
         self.refuse_a(cx, code, "no answer from the trunk");
@@ -188,21 +192,11 @@ impl Call {
         if self.account.sip_final == 0 {
             self.account.sip_final = code;
         }
-        self.answer_a(cx, Passed { code, ..Passed::default() }, None);
+        // What we ask of A is no promise: so long nobody whom its call could go to wants calls.
+        let wait_s = if code == 503 { self.rest_of_targets_s(cx) } else { String::new() };
+        let passed = Passed { code, retry_after: wait_s.as_bytes(), ..Passed::default() };
+        self.answer_a(cx, passed, None);
         self.over(cx, Party::Bridge, Outcome::Technical);
-    }
-
-    /// Whether the decision names a further target.
-    pub(super) fn has_next_target(&self) -> bool {
-        usize::try_from(self.attempt).is_ok_and(|done| done < self.decision.targets.len())
-    }
-
-    /// Goes on to the next target, or refuses A.
-    pub(super) fn next_target_or(&mut self, cx: &mut Cx<'_>, code: u16, why: &str) {
-        if self.has_next_target() && cx.core.plan.retry.on_transport {
-            return self.try_target(cx);
-        }
-        self.refuse_a(cx, code, why);
     }
 
     // ---------------------------------------------------------------- telling the other side
@@ -325,7 +319,7 @@ impl Call {
             && trunk.is_some_and(|t| !t.profile.behaviour.signals_hold)
     }
 
-    fn leg_ended(&mut self, side: Side, cx: &Cx<'_>) {
+    pub(super) fn leg_ended(&mut self, side: Side, cx: &Cx<'_>) {
         if let Some(leg) = self.account.legs.iter_mut().rev().find(|l| l.side == side) {
             leg.end.get_or_insert(cx.received);
         }

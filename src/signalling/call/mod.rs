@@ -13,18 +13,23 @@
 //!
 //! Cut by question: [`setup`] how a call comes up, [`answer`] what B's responses mean, [`midcall`]
 //! what passes while it is up, [`update`] what passes without an INVITE, [`hangup`] who ended it
-//! and why, [`stopwatch`] when what happened, [`portal`] what the portal says of it,
+//! and why, [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who
+//! is called next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
 //! [`snapshot`] what a crash must not take.
 
 pub mod answer;
 pub mod context;
 pub mod hangup;
+pub mod late;
+pub mod limits;
 pub mod midcall;
+pub mod peers;
 pub mod pool;
 pub mod portal;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;
+pub mod tries;
 pub mod update;
 
 use std::sync::Arc;
@@ -37,8 +42,10 @@ use cooee_model::media::{Latch, MediaCommand, PeerMedia};
 use cooee_model::moment::Moment;
 
 use crate::call::context::{Cx, Owner, Purpose, Record};
+use crate::call::late::Late;
 use crate::call::midcall::Relay;
 use crate::call::portal::Word;
+use crate::call::tries::Tries;
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::Described;
 use crate::message::view::Message;
@@ -79,8 +86,12 @@ pub struct Call {
     pub account: Account,
     /// A's INVITE until its final response.
     pub invite: Option<Message>,
-    /// Which target of the decision is being tried.
+    /// How many INVITEs were sent on, each to a target or an address of its own.
     pub attempt: u32,
+    /// Who is called next.
+    pub tries: Tries,
+    /// Tries that were given up before their final response.
+    pub late: Vec<Late>,
     /// The registered line of ours that was called; empty on a trunk without lines.
     pub line: String,
     /// How media runs.
@@ -142,6 +153,7 @@ impl Call {
         self.ended
             && gone(&self.a)
             && self.b.as_ref().is_none_or(gone)
+            && self.late.is_empty()
             && self.path != Path::Relayed
     }
 

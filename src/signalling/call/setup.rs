@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::call::context::{Alarm, Cx, Owner, Purpose};
 use crate::call::portal::Word;
+use crate::call::tries::{Scope, Tries, Way};
 use crate::call::{Call, Path};
 use crate::leg::asked::Request;
 use crate::leg::dialog::{Dialog, cancel_of};
@@ -81,6 +82,8 @@ impl Call {
             account,
             invite: Some(invite),
             attempt: 0,
+            tries: Tries::default(),
+            late: Vec::new(),
             path: if leases.is_some() { Path::Relayed } else { Path::Bypass },
             leases,
             audio: offer.as_ref().and_then(|o| o.audio),
@@ -132,20 +135,12 @@ impl Call {
     /// Calls the next target. The port pair of B goes from try to try.
     pub(super) fn try_target(&mut self, cx: &mut Cx<'_>) {
         let first = self.attempt == 0;
-        let index = usize::try_from(self.attempt).unwrap_or(usize::MAX);
-        let Some(target) = self.decision.targets.get(index).cloned() else {
-            return self.refuse_a(cx, 503, "no target left");
-        };
+        let Some(Way { target: index, host, flow }) = self.next_way(cx) else { return };
+        let Some(target) = self.decision.targets.get(index).cloned() else { return };
         self.attempt += 1;
-        let found = cx.core.trunk(&target.trunk);
-        let Some((trunk, Some(flow))) = found else {
-            cx.note(self.id, format!("trunk {} has no address that we can reach", target.trunk));
-            return self.next_target_or(cx, 503, "trunk unreachable");
-        };
-        let host = trunk.peers.first().map(|p| p.authority()).unwrap_or_default();
         let context = Context { call: self.id, peer_host: &host, attempt: self.attempt };
         let Some(slots) = self.plan.compose(&self.decision, index, context) else {
-            return self.next_target_or(cx, 503, "trunk has left the plan");
+            return self.refuse_a(cx, 503, "trunk has left the plan");
         };
         let Some(local) = cx.core.local(flow).cloned() else { return };
         let tag = Token::at(self.slot, cx.core.random()).text();
@@ -173,6 +168,8 @@ impl Call {
         self.slots = Some(Box::new(slots));
         self.early.clear();
         self.account.times.invite_out.get_or_insert(cx.now);
+        // Those of the try that wins count (product definition 3.1).
+        (self.account.times.b_100, self.account.times.b_18x) = (None, None);
         let forwarded = What::Forwarded {
             trunk: target.trunk.clone(),
             route: self.decision.route.clone(),
@@ -196,6 +193,8 @@ impl Call {
         };
         let ring = Alarm::Ring(self.slot, self.attempt);
         cx.core.alarms.set(cx.now, Duration::from_secs(patience.into()), ring);
+        let silence = Duration::from_secs(cx.core.plan.retry.no_response_s.into());
+        cx.core.alarms.set(cx.now, silence, Alarm::Silent(self.slot, self.attempt));
     }
 
     /// Sends B's INVITE, with the answer to a challenge on a second try.
@@ -247,21 +246,7 @@ impl Call {
         response: &Message,
         method: &str,
     ) -> Option<(Name, String)> {
-        let cnonce = format!("{:016x}", cx.core.random());
-        let leg = self.leg_mut(side)?;
-        let trunk = cx.core.plan.trunk(&leg.trunk).filter(|t| t.profile.auth.answer)?;
-        let secret = trunk.secret.as_ref()?;
-        let login = Login {
-            user: trunk.login.as_deref()?,
-            secret: secrecy::ExposeSecret::expose_secret(secret),
-        };
-        let request = Request {
-            method,
-            uri: &leg.dialog.remote_target,
-            opens: side == Side::B && leg.state == LegState::Setup && method == "INVITE",
-            next_cseq: leg.dialog.local_cseq + 1,
-        };
-        leg.asked.answer(response, trunk.realm.as_deref(), &login, request, &cnonce)
+        authorize(cx, self.leg_mut(side)?, response, method)
     }
 
     // ---------------------------------------------------------------- towards A
@@ -329,13 +314,9 @@ impl Call {
 
     /// Sends the CANCEL that is wanted, now that B has been heard.
     pub(super) fn send_cancel(&mut self, cx: &mut Cx<'_>, client: ClientId, reason: &[u8]) {
-        let Some(leg) = &mut self.b else { return };
-        leg.cancel = Cancel::Sent;
-        let Some(bytes) = cancel_of(&leg.sent, reason) else { return };
-        let owner = Owner::Leg(self.slot, Side::B, Purpose::Cancel);
-        cx.core.tx.cancel(cx.now, client, bytes, owner, &mut cx.out.sends);
-        let patience = cx.core.tx.clock().give_up();
-        cx.core.alarms.set(cx.now, patience, Alarm::Cancelled(self.slot, client));
+        if let Some(leg) = &mut self.b {
+            cancel(cx, self.slot, leg, client, reason);
+        }
     }
 
     /// 64*T1 after the CANCEL: B never gave its final response.
@@ -348,6 +329,7 @@ impl Call {
             cx.core.tx.abandon(client);
             leg.state = LegState::Gone;
         }
+        self.late_cancel_ran_out(cx, client);
     }
 
     /// The target has rung long enough.
@@ -355,6 +337,11 @@ impl Call {
         let ringing = self.b.as_ref().is_some_and(|b| b.state == LegState::Setup);
         if attempt != self.attempt || !ringing || self.ended {
             return;
+        }
+        // Another address would ring the same telephone.
+        if cx.core.plan.retry.on_timeout && self.has_next(cx, Scope::Target) {
+            self.abandon_b(cx, b"SIP;cause=408;text=\"Ring timeout\"");
+            return self.try_next(cx, Scope::Target, "rang too long");
         }
         self.ring_timed_out(cx);
     }
@@ -393,6 +380,39 @@ impl Call {
             b.acked = true;
         }
     }
+}
+
+/// The header that answers a challenge on a leg, for a request to be sent again.
+pub(super) fn authorize(
+    cx: &mut Cx<'_>,
+    leg: &mut Leg,
+    response: &Message,
+    method: &str,
+) -> Option<(Name, String)> {
+    let cnonce = format!("{:016x}", cx.core.random());
+    let trunk = cx.core.plan.trunk(&leg.trunk).filter(|t| t.profile.auth.answer)?;
+    let secret = trunk.secret.as_ref()?;
+    let login = Login {
+        user: trunk.login.as_deref()?,
+        secret: secrecy::ExposeSecret::expose_secret(secret),
+    };
+    let request = Request {
+        method,
+        uri: &leg.dialog.remote_target,
+        opens: leg.side == Side::B && leg.state == LegState::Setup && method == "INVITE",
+        next_cseq: leg.dialog.local_cseq + 1,
+    };
+    leg.asked.answer(response, trunk.realm.as_deref(), &login, request, &cnonce)
+}
+
+/// Sends the CANCEL of a leg's INVITE, and waits 64*T1 for what comes of it.
+pub(super) fn cancel(cx: &mut Cx<'_>, slot: Slot, leg: &mut Leg, client: ClientId, reason: &[u8]) {
+    leg.cancel = Cancel::Sent;
+    let Some(bytes) = cancel_of(&leg.sent, reason) else { return };
+    let owner = Owner::Leg(slot, Side::B, Purpose::Cancel);
+    cx.core.tx.cancel(cx.now, client, bytes, owner, &mut cx.out.sends);
+    let patience = cx.core.tx.clock().give_up();
+    cx.core.alarms.set(cx.now, patience, Alarm::Cancelled(slot, client));
 }
 
 /// The line that an INVITE of a trunk with registered lines calls: our Contact's user.

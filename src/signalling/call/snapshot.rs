@@ -9,7 +9,9 @@ use minicbor::{Decode, Encode};
 use std::net::SocketAddr;
 
 use crate::call::context::{Cx, Owner, Purpose};
+use crate::call::late::{LateImage, LateOut};
 use crate::call::portal::Word;
+use crate::call::tries::Tries;
 use crate::call::{Call, Path};
 use crate::leg::asked::Asked;
 use crate::leg::dialog::Dialog;
@@ -51,11 +53,13 @@ struct ImageOut<'a> {
     ports: Option<(u16, u16)>,
     #[n(7)]
     word: &'a Word,
+    #[n(40)]
+    late: Option<LateOut<'a>>,
 }
 
 #[derive(Encode)]
 #[cbor(map)]
-struct LegOut<'a> {
+pub(super) struct LegOut<'a> {
     #[n(0)]
     trunk: &'a str,
     #[n(1)]
@@ -98,11 +102,13 @@ struct Image {
     #[n(7)]
     #[cbor(default)]
     word: Word,
+    #[n(40)]
+    late: Option<LateImage>,
 }
 
 #[derive(Decode)]
 #[cbor(map)]
-struct LegImage {
+pub(super) struct LegImage {
     #[n(0)]
     trunk: String,
     #[n(1)]
@@ -141,6 +147,7 @@ impl Call {
             b: self.b.as_ref().map(|b| leg_out(b, head(&b.sent))),
             ports,
             word: &self.word,
+            late: LateOut::of(&self.late),
         };
         let mut bytes = Vec::with_capacity(2048);
         // Writing to memory does not fail.
@@ -173,6 +180,8 @@ impl Call {
             account: image.account,
             invite,
             attempt: u32::MAX,
+            tries: Tries::default(),
+            late: image.late.map(|late| late.restore(cx, slot)).unwrap_or_default(),
             line: String::new(),
             path: Path::Over,
             leases: None,
@@ -225,7 +234,7 @@ impl Call {
     }
 }
 
-fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
+pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
     LegOut {
         trunk: &leg.trunk,
         dialog: &leg.dialog,
@@ -246,7 +255,7 @@ fn head_of(message: &Message) -> &[u8] {
 }
 
 /// A message without its body.
-fn head(bytes: &[u8]) -> &[u8] {
+pub(super) fn head(bytes: &[u8]) -> &[u8] {
     let end = memchr::memmem::find(bytes, b"\r\n\r\n").map_or(bytes.len(), |at| at + 2);
     bytes.get(..end).unwrap_or_default()
 }
@@ -281,7 +290,7 @@ fn restore_a(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> (Leg, Option<Messa
     (leg, Some(invite))
 }
 
-fn restore_b(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> Leg {
+pub(super) fn restore_b(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> Leg {
     let sent = bytes::Bytes::from([image.invite.as_slice(), b"\r\n"].concat());
     let mut leg = leg_of(Side::B, image);
     let unanswered = matches!(leg.state, LegState::Setup | LegState::Ending) && !leg.acked;

@@ -81,6 +81,12 @@ impl Plan {
         self.trunks.iter().find(|t| t.name == name)
     }
 
+    /// How a trunk is asked whether it is there.
+    pub fn ping_of(&self, trunk: usize) -> Ping {
+        let own = self.trunks.get(trunk).and_then(|t| t.options_ping);
+        own.unwrap_or(self.settings.options_ping)
+    }
+
     /// The place of the trunk with this name in [`Plan::trunks`].
     pub fn trunk_at(&self, name: &str) -> Option<usize> {
         self.trunks.iter().position(|t| t.name == name)
@@ -125,6 +131,8 @@ pub struct Trunk {
     pub registrations: Vec<Registration>,
     /// What it may use.
     pub limits: Limits,
+    /// How it is asked whether it is there; `None`: as the node's settings say.
+    pub options_ping: Option<Ping>,
     /// The portal whose line this trunk is; `None`: no portal speaks of its calls.
     pub portal: Option<PortalLine>,
 }
@@ -414,6 +422,10 @@ pub struct Retry {
     pub give_up_on: Vec<u16>,
     /// A 302 is followed.
     pub follow_302: bool,
+    /// A target from which nothing has come for so long is given up for the next one, seconds.
+    pub no_response_s: u32,
+    /// Longest rest that a 503 with `Retry-After` may ask for, seconds; 0: it asks in vain.
+    pub retry_after_max_s: u32,
 }
 
 impl Retry {
@@ -431,6 +443,8 @@ impl Default for Retry {
             on_transport: true,
             give_up_on: vec![403, 404, 484, 486, 603, 604, 607, 608],
             follow_302: false,
+            no_response_s: 4,
+            retry_after_max_s: 3600,
         }
     }
 }
@@ -454,10 +468,8 @@ pub struct Settings {
     pub ring_timeout_s: u32,
     /// Session timer (RFC 4028).
     pub session_timer: SessionTimer,
-    /// Between two OPTIONS to a trunk, seconds; 0: none.
-    pub options_interval_s: u32,
-    /// Failed OPTIONS until a trunk is down.
-    pub options_fail_after: u32,
+    /// How trunks are asked whether they are there, where they do not say.
+    pub options_ping: Ping,
 }
 
 impl Default for Settings {
@@ -471,9 +483,25 @@ impl Default for Settings {
             media_timeout_s: 60,
             ring_timeout_s: 60,
             session_timer: SessionTimer::default(),
-            options_interval_s: 30,
-            options_fail_after: 3,
+            options_ping: Ping::default(),
         }
+    }
+}
+
+/// How the addresses of a trunk are asked whether they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Between two OPTIONS to an address, seconds; 0: none.
+    pub interval_s: u32,
+    /// Failures in a row until an address is down.
+    pub fail_after: u32,
+    /// Answers in a row until it is up again.
+    pub ok_after: u32,
+}
+
+impl Default for Ping {
+    fn default() -> Self {
+        Self { interval_s: 30, fail_after: 3, ok_after: 2 }
     }
 }
 

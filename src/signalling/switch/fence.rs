@@ -174,8 +174,8 @@ impl Switch {
                 if rules.realm == realm && rules.secret_of(user).is_some())
         };
         let behind = |at: &usize| {
-            let peers = self.core.peers.get(*at);
-            peers.is_some_and(|p| p.iter().any(|(_, a)| a.ip().to_canonical() == source))
+            let mut peers = self.core.peers.of(*at).iter();
+            peers.any(|p| p.place.address.ip().to_canonical() == source)
         };
         let source = source.to_canonical();
         let others = (0..self.core.plan.trunks.len()).filter(|at| *at != first);

@@ -1,6 +1,5 @@
 //! What can happen to a switch.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use cooee_model::media::{Latch, MediaEvent};
 use cooee_model::moment::Moment;
 use cooee_model::portal::PortalEvent;
 
-use crate::message::transport::Transport;
+use crate::call::peers::Place;
 use crate::profile::plan::Plan;
 use crate::transaction::flow::Flow;
 
@@ -18,8 +17,8 @@ use crate::transaction::flow::Flow;
 pub struct Revision {
     /// The plan.
     pub plan: Arc<Plan>,
-    /// Where each of its trunks' peers are, by place, best first. Empty: as was known before.
-    pub peers: Vec<Vec<(Transport, SocketAddr)>>,
+    /// Where the calls of each of its trunks may go, by place. Empty: as was known before.
+    pub peers: Vec<Vec<Place>>,
     /// Which sources of media are believed where the trunk names no networks.
     pub latch: Latch,
 }
@@ -40,12 +39,12 @@ pub enum Input {
     Media(MediaEvent),
     /// An order.
     Command(Command),
-    /// Where a trunk's peers are now, best first.
+    /// Where a trunk's calls may go now.
     Peers {
         /// Place of the trunk in the plan.
         trunk: usize,
         /// Addresses.
-        peers: Vec<(Transport, SocketAddr)>,
+        peers: Vec<Place>,
     },
     /// A portal speaks of a call.
     Portal(PortalEvent),

@@ -21,6 +21,7 @@ use cooee_model::moment::Moment;
 
 use crate::call::Call;
 use crate::call::context::{Alarm, Core, Cx, Ids, Output, Owner, Setup};
+use crate::call::peers::Peers;
 use crate::call::pool::Pool;
 use crate::profile::caller_id::Shown;
 use crate::profile::plan::Plan;
@@ -96,7 +97,7 @@ impl Switch {
         let keyed = Keyed::new(key.try_into().unwrap_or_default());
         let start = u64::from_be_bytes(rest.try_into().unwrap_or_default());
         let t1 = Duration::from_millis(node.plan.settings.t1_ms.max(1).into());
-        let peers = node.plan.trunks.iter().map(|_| Vec::new()).collect();
+        let peers = Peers::new(node.plan.trunks.len());
         let mut switch = Self {
             core: Core {
                 tx: Transactions::new(keyed, Clock::with_t1(t1)),
@@ -200,6 +201,10 @@ impl Switch {
                 Alarm::Ring(slot, attempt) => {
                     self.step_at(now, now, slot, out, |call, cx| call.rang_out(cx, attempt));
                 }
+                Alarm::Silent(slot, attempt) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.was_silent(cx, attempt));
+                }
+                Alarm::Rested(peer) => self.core.peer_rested(now, peer, &mut out.notes),
                 Alarm::Cancelled(slot, client) => {
                     self.step_at(now, now, slot, out, |call, cx| call.cancel_ran_out(cx, client));
                 }

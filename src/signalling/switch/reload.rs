@@ -44,14 +44,9 @@ impl Switch {
             }
             _ => false,
         });
-        let mut known = std::mem::take(&mut self.core.peers);
-        self.core.peers = plan.trunks.iter().map(|_| Vec::new()).collect();
-        for (&from, &to) in moved.iter().filter(|&(&from, &to)| same(from, to)) {
-            let addresses = known.get_mut(from).map(std::mem::take).unwrap_or_default();
-            if let Some(place) = self.core.peers.get_mut(to) {
-                *place = addresses;
-            }
-        }
+        let stay =
+            moved.iter().filter(|&(&from, &to)| same(from, to)).map(|(&from, &to)| (from, to));
+        self.core.peers.carry(plan.trunks.len(), stay);
     }
 }
 

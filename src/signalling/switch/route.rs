@@ -8,6 +8,7 @@ use cooee_model::ids::Side;
 use cooee_model::moment::Moment;
 
 use crate::call::context::{Output, Owner, Purpose};
+use crate::call::peers::Place;
 use crate::leg::dialog::response_to;
 use crate::leg::half::{ALLOW, Invite};
 use crate::message::name::Name;
@@ -78,6 +79,7 @@ impl Switch {
                     Purpose::Invite => call.b_responded(cx, client, response),
                     Purpose::Relay => call.relay_responded(cx, side, client, response),
                     Purpose::Bye => call.bye_responded(cx, side, response),
+                    Purpose::Late => call.late_bye_responded(cx, client, response),
                     Purpose::Cancel => {}
                 });
             }
@@ -100,6 +102,7 @@ impl Switch {
                     Purpose::Invite => call.b_unanswered(cx, client, heard),
                     Purpose::Relay => call.relay_unanswered(cx, client),
                     Purpose::Bye => call.leg_gone(side),
+                    Purpose::Late => call.late_over(client),
                     Purpose::Cancel => {}
                 });
             }
@@ -256,21 +259,15 @@ impl Switch {
         })
     }
 
-    pub(super) fn learn_peers(
-        &mut self,
-        now: Moment,
-        trunk: usize,
-        peers: Vec<(Transport, SocketAddr)>,
-    ) {
-        for (_, address) in &peers {
-            self.sources.insert(address.ip().to_canonical(), (trunk, now + SOURCE_MEMORY));
+    pub(super) fn learn_peers(&mut self, now: Moment, trunk: usize, places: Vec<Place>) {
+        for place in &places {
+            let source = place.address.ip().to_canonical();
+            self.sources.insert(source, (trunk, now + SOURCE_MEMORY));
         }
         if self.sources.len() > SOURCES {
             self.sources.retain(|_, (_, until)| *until > now);
         }
-        if let Some(known) = self.core.peers.get_mut(trunk) {
-            *known = peers;
-        }
+        self.core.peers.learn(now, trunk, places);
     }
 
     /// 200 to OPTIONS: what we can do (RFC 3261, 11.2).

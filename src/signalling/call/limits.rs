@@ -1,0 +1,12 @@
+//! Limits of a call, and of what calls share.
+
+use std::time::Duration;
+
+/// Most addresses of one trunk. Past it the last ones are not taken.
+pub const PLACES: usize = 64;
+
+/// Most tries of one call, over all targets and addresses. Past it there is no next one.
+pub const TRIES: u32 = 16;
+
+/// How long an address that INVITEs found down is called last, before it is given another trial.
+pub const ON_TRIAL_AFTER: Duration = Duration::from_secs(60);
