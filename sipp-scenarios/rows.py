@@ -19,6 +19,7 @@ import report
 from callbacks import callbacks, cost, outbox
 from heavy import capture, chaos, load
 from hooks import hooks
+from lifecycle import reload
 from node import DID, Node
 from sipp import Sipp, header
 
@@ -119,6 +120,7 @@ ALONE = {
     "lines": lambda where, given: run_lines(where),
     "hooks": lambda where, given: hooks(where, HOOKS),
     "outbox": lambda where, given: outbox(where, LOAD),
+    "reload": lambda where, given: reload(where, LOAD),
     "load": lambda where, given: load(where, LOAD, LOAD_MEDIA, given.calls, given.rate),
     "callbacks": lambda where, given: callbacks(where, LOAD, LOAD_MEDIA, given.calls, given.rate,
                                                 given.seed),
@@ -126,7 +128,7 @@ ALONE = {
     "chaos": lambda where, given: chaos(where, LOAD, given.times, given.seed),
     "callbacks-cost": lambda where, given: cost(where, LOAD, given.pairs),
 }
-SLOW = {"load", "callbacks", "capture", "chaos"}
+SLOW = {"reload", "load", "callbacks", "capture", "chaos"}
 # A measurement to look at, not a condition: it runs only where it is named.
 ASKED_FOR = {"callbacks-cost"}
 

@@ -1,32 +1,23 @@
 //! `cooee latency show|reset|export`: the histograms of a running node, over its admin API.
 
-use std::fmt;
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 use cooee_records::shown::iso_utc;
 use cooee_telemetry::measure::{Measure, Window};
-use reqwest::blocking::{Client, Response};
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
 
-/// The variable that holds the admin token: a command line can be read by others, this cannot.
-pub const TOKEN_VARIABLE: &str = "COOEE_TOKEN";
-
-/// How long the node has to answer.
-const ANSWER: Duration = Duration::from_secs(15);
+use super::admin::{At, Error, pretty};
 
 /// Shows, forgets or saves the latency histograms of a running node.
 #[derive(Args, Debug)]
 pub struct Latency {
-    /// Where the admin API is.
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8060")]
-    admin: String,
+    #[command(flatten)]
+    at: At,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -89,79 +80,12 @@ fn windows() -> PossibleValuesParser {
     Window::ALL.map(Window::name).into()
 }
 
-/// Why there is nothing to show.
-#[derive(Debug)]
-pub enum Error {
-    /// Nobody answered at that address.
-    Unreachable(reqwest::Error),
-    /// The node answered with an error: status, what is wrong, what to do.
-    Refused(StatusCode, String, String),
-    /// What answered is not a cooee of this version.
-    NotUnderstood(serde_json::Error),
-    /// The file or the terminal could not be written.
-    Output(io::Error),
-}
-
-impl Error {
-    /// The exit code of the command line: 3 where the node is out of reach, else 1.
-    pub const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Unreachable(_) => 3,
-            Self::Refused(..) | Self::NotUnderstood(_) | Self::Output(_) => 1,
-        }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unreachable(cause) => {
-                let at = cause.url().map(ToString::to_string).unwrap_or_default();
-                write!(f, "no answer from {at}: is cooee running, and is --admin right?")
-            }
-            Self::Refused(status, error, hint) => write!(f, "{status}: {error} ({hint})"),
-            Self::NotUnderstood(cause) => write!(f, "the answer is not from this cooee: {cause}"),
-            Self::Output(cause) => write!(f, "could not write: {cause}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Unreachable(cause) => Some(cause),
-            Self::Refused(..) => None,
-            Self::NotUnderstood(cause) => Some(cause),
-            Self::Output(cause) => Some(cause),
-        }
-    }
-}
-
-impl From<reqwest::Error> for Error {
-    fn from(cause: reqwest::Error) -> Self {
-        Self::Unreachable(cause)
-    }
-}
-
-impl From<serde_json::Error> for Error {
-    fn from(cause: serde_json::Error) -> Self {
-        Self::NotUnderstood(cause)
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(cause: io::Error) -> Self {
-        Self::Output(cause)
-    }
-}
-
-/// Asks the node and writes what it says to `out`. `token` is the admin token, where one is set
-/// (see [`TOKEN_VARIABLE`]).
+/// Asks the node and writes what it says to `out`; `token` is the admin token, where one is set.
 ///
 /// # Errors
 /// Where the node is out of reach or refuses, or the output cannot be written.
 pub fn run(latency: &Latency, token: Option<&str>, out: &mut dyn Write) -> Result<(), Error> {
-    let node = Node { admin: latency.admin.trim_end_matches('/'), token };
+    let node = latency.at.node(token);
     match &latency.verb {
         Verb::Show { name, window, json } => {
             let place = name.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
@@ -197,41 +121,6 @@ pub fn run(latency: &Latency, token: Option<&str>, out: &mut dyn Write) -> Resul
     }
 }
 
-struct Node<'a> {
-    admin: &'a str,
-    token: Option<&'a str>,
-}
-
-impl Node<'_> {
-    fn ask(&self, method: Method, path: &str) -> Result<Response, Error> {
-        let client = Client::builder().timeout(ANSWER).build()?;
-        let mut request = client.request(method, format!("{}{path}", self.admin));
-        if let Some(token) = self.token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send()?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let problem: Problem = answer.json().unwrap_or_default();
-        Err(Error::Refused(status, problem.error, problem.hint))
-    }
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    error: String,
-    hint: String,
-}
-
-impl Default for Problem {
-    fn default() -> Self {
-        let error = "an error without a reason".to_owned();
-        Self { error, hint: "is --admin the address of a cooee?".to_owned() }
-    }
-}
-
 #[derive(Deserialize)]
 struct Reset {
     reset: Vec<String>,
@@ -258,12 +147,6 @@ struct Summary {
     p99_99: u64,
     max: u64,
     mean: f64,
-}
-
-fn pretty(answer: &str, out: &mut dyn Write) -> Result<(), Error> {
-    let value: Value = serde_json::from_str(answer)?;
-    writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
-    Ok(())
 }
 
 const TITLES: [&str; 10] =
@@ -337,6 +220,7 @@ mod tests {
     use std::thread;
 
     use clap::Parser;
+    use serde_json::Value;
 
     use super::*;
 

@@ -2,12 +2,15 @@
 //!
 //! Exit codes: 0 done, 1 there are findings, 2 the call was wrong, 3 something was out of reach.
 
+mod admin;
+mod calls;
 mod cdr;
 mod check;
 mod demo;
 mod latency;
 mod outbox;
 mod profile;
+mod reload;
 mod route;
 mod run;
 mod running;
@@ -55,6 +58,11 @@ enum Verb {
     },
     /// Shows, resets or exports the latency histograms of a running node
     Latency(latency::Latency),
+    Calls(calls::Calls),
+    /// Tells a running node to take no new calls
+    Drain(calls::Order),
+    /// Tells a running node to read its configuration again, as SIGHUP does
+    Reload(calls::Order),
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,13 +95,20 @@ pub fn main(args: Args) -> ExitCode {
             Ok(loaded) => outbox::run(args, &loaded.node.data_dir),
             Err(findings) => failed(&findings, 1).into(),
         },
-        Verb::Latency(latency) => {
-            let token = std::env::var(latency::TOKEN_VARIABLE).ok();
-            match latency::run(&latency, token.as_deref(), &mut std::io::stdout().lock()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => failed(&error, error.exit_code()).into(),
-            }
-        }
+        Verb::Latency(latency) => asked(|token, out| latency::run(&latency, token, out)),
+        Verb::Calls(calls) => asked(|token, out| calls::run(&calls, token, out)),
+        Verb::Drain(order) => asked(|token, out| calls::drain(&order, token, out)),
+        Verb::Reload(order) => asked(|token, out| calls::reload(&order, token, out)),
+    }
+}
+
+/// Asks a running node and prints what it says.
+fn asked(
+    ask: impl FnOnce(Option<&str>, &mut dyn std::io::Write) -> Result<(), admin::Error>,
+) -> ExitCode {
+    match ask(admin::token().as_deref(), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error, error.exit_code()).into(),
     }
 }
 

@@ -9,6 +9,7 @@ use cooee_server::error::Error;
 use cooee_server::node::Node;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval, sleep_until};
+use tracing_subscriber::EnvFilter;
 
 use super::running::Running;
 
@@ -23,7 +24,7 @@ pub fn run(config: &Path) -> u8 {
             return 1;
         }
     };
-    start_log(&loaded);
+    let level = start_log(&loaded);
     for note in &loaded.notes {
         tracing::info!("{note}");
     }
@@ -33,7 +34,7 @@ pub fn run(config: &Path) -> u8 {
         .enable_all()
         .build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(live(&loaded)),
+        Ok(runtime) => runtime.block_on(live(&loaded, config, level)),
         Err(error) => Err(error.into()),
     };
     match ended {
@@ -46,20 +47,42 @@ pub fn run(config: &Path) -> u8 {
     }
 }
 
-pub(super) fn start_log(loaded: &Loaded) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&loaded.log.level)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let log = log.with_ansi(std::io::stderr().is_terminal());
-    if loaded.log.json { log.json().init() } else { log.init() }
+/// Changes what is logged, by a filter as of `[log] level`.
+pub(super) type SetLevel = Box<dyn Fn(&str) + Send + Sync>;
+
+pub(super) fn start_log(loaded: &Loaded) -> SetLevel {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter(&loaded.log.level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    if loaded.log.json {
+        let log = log.json().with_filter_reloading();
+        let handle = log.reload_handle();
+        log.init();
+        Box::new(move |level| drop(handle.reload(filter(level))))
+    } else {
+        let log = log.with_filter_reloading();
+        let handle = log.reload_handle();
+        log.init();
+        Box::new(move |level| drop(handle.reload(filter(level))))
+    }
+}
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// Runs until a signal; `false`: the engine ended by itself.
-async fn live(loaded: &Loaded) -> Result<bool, Error> {
-    let running = Running::start(loaded).await?;
+async fn live(loaded: &Loaded, config: &Path, set_level: SetLevel) -> Result<bool, Error> {
+    let config = config.to_owned();
+    let again = Box::new(move || {
+        cooee_config::load(&config).inspect(|loaded| set_level(&loaded.log.level))
+    });
+    let running = Running::start(loaded, again).await?;
     let node = running.node();
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
+    let mut hup = signal(SignalKind::hangup())?;
     let sip: Vec<String> = loaded.sip.binds.iter().map(ToString::to_string).collect();
     let hooks = running.hooks().map(|at| at.to_string()).unwrap_or_default();
     tracing::info!(sip = sip.join(" "), admin = %loaded.admin.bind, hooks, "ready");
@@ -67,6 +90,7 @@ async fn live(loaded: &Loaded) -> Result<bool, Error> {
     loop {
         tokio::select! {
             _ = look.tick() => {}
+            _ = hup.recv() => running.reload().await,
             _ = term.recv() => break,
             _ = int.recv() => break,
         }

@@ -10,16 +10,19 @@ use cooee_server::error::Error;
 use cooee_server::names;
 use cooee_server::node::Node;
 use cooee_signalling::switch::input::Input;
-use cooee_web::hooks::{Hooks, Portal};
-use cooee_web::{Admin, Auth};
+use cooee_web::Admin;
+use cooee_web::hooks::Hooks;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::reload::{Reloader, Source};
+
 /// A node at work. Needs a runtime of several threads.
 pub struct Running {
     node: Arc<Node>,
+    reloader: Arc<Reloader>,
     hooks: Option<SocketAddr>,
     stopping: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -27,11 +30,11 @@ pub struct Running {
 
 impl Running {
     /// Starts everything that a configuration asks for. The listeners come first: what is in use
-    /// is told before anything is touched.
+    /// is told before anything is touched. `source` reads the configuration again, for a reload.
     ///
     /// # Errors
     /// What could not be had, and why.
-    pub async fn start(loaded: &Loaded) -> Result<Self, Error> {
+    pub async fn start(loaded: &Loaded, source: Source) -> Result<Self, Error> {
         let admin_at = bind(loaded.admin.bind, |address, source| Error::Admin { address, source });
         let admin_at = admin_at.await?;
         let hooks_on = loaded.admin.hooks_bind.filter(|_| !loaded.portals.is_empty());
@@ -40,24 +43,37 @@ impl Running {
             None => None,
         };
         let node = Arc::new(block_in_place(|| Node::start(loaded))?);
+        let reloader = Arc::new(Reloader::new(loaded, source, &node));
         let (stopping, stopped) = watch::channel(false);
         let until = |mut stopped: watch::Receiver<bool>| async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
         let mut tasks = Vec::new();
-        let admin = cooee_web::serve::serve(admin_at, admin(loaded, &node), until(stopped.clone()));
+        let admin = cooee_web::serve::serve(
+            admin_at,
+            admin(loaded, &node, &reloader),
+            until(stopped.clone()),
+        );
         tasks.push(tokio::spawn(served("the admin API", admin)));
         if let Some(at) = hooks_at {
-            let hooks = cooee_web::hooks::serve(at, hooks(loaded, &node), until(stopped.clone()));
+            let hooks =
+                cooee_web::hooks::serve(at, hooks(&node, &reloader), until(stopped.clone()));
             tasks.push(tokio::spawn(served("the hooks listener", hooks)));
         }
         tasks.push(tokio::spawn(tick(Arc::clone(&node), until(stopped))));
-        Ok(Self { node, hooks: hooks_on, stopping, tasks })
+        Ok(Self { node, reloader, hooks: hooks_on, stopping, tasks })
     }
 
     /// The node.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Reads the configuration again and puts it in force; what came of it is in the log.
+    pub async fn reload(&self) {
+        let reloader = Arc::clone(&self.reloader);
+        // Names are looked up: that may take seconds.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
     }
 
     /// Where events of portals are taken, if anywhere.
@@ -71,6 +87,7 @@ impl Running {
         for task in self.tasks {
             let _ = task.await;
         }
+        drop(self.reloader);
         if let Some(node) = Arc::into_inner(self.node) {
             block_in_place(|| node.stop());
         }
@@ -106,27 +123,24 @@ async fn tick(node: Arc<Node>, until: impl Future<Output = ()>) {
     }
 }
 
-fn admin(loaded: &Loaded, node: &Node) -> Admin {
+fn admin(loaded: &Loaded, node: &Node, reloader: &Arc<Reloader>) -> Admin {
     let orders = node.inbox().clone();
+    let again = Arc::clone(reloader);
     Admin {
         telemetry: Arc::clone(node.telemetry()),
         commands: Arc::new(move |command| orders.push(Input::Command(command))),
         readiness: Arc::new(node.readiness()),
         store: Some(loaded.node.data_dir.join(cooee_store::store::FILE)),
-        auth: loaded.admin.token.clone().map_or(Auth::None, Auth::Token),
+        auth: Arc::clone(&reloader.auth),
+        reload: Arc::new(move || again.reload()),
     }
 }
 
-fn hooks(loaded: &Loaded, node: &Node) -> Hooks {
-    let portals = loaded.portals.iter().map(|portal| Portal {
-        id: portal.id.clone(),
-        application_token: portal.application_token.clone(),
-        member_id: portal.member_id.clone(),
-    });
+fn hooks(node: &Node, reloader: &Reloader) -> Hooks {
     let engine = node.inbox().clone();
     Hooks {
         telemetry: Arc::clone(node.telemetry()),
-        portals: portals.collect(),
+        portals: Arc::clone(&reloader.portals),
         events: Arc::new(move |event| engine.register(Input::Portal(event))),
     }
 }

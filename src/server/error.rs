@@ -54,6 +54,15 @@ pub enum Error {
     /// No https without authorities.
     #[error("webhooks by https need the system's certificates: {0}")]
     Certificates(String),
+    /// Calls are up by too many configurations.
+    #[error("calls are up by {at_most} configurations: try again when the oldest have ended")]
+    Revisions {
+        /// The limit.
+        at_most: usize,
+    },
+    /// The engine's queue is full, or it has ended.
+    #[error("the engine takes no orders now")]
+    Busy,
     /// The data directory.
     #[error("cannot use data_dir {dir}: {source}")]
     Data {

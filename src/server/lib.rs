@@ -11,5 +11,6 @@ pub mod names;
 pub mod node;
 pub mod outbound;
 pub mod outbox;
+pub mod reload;
 pub mod spine;
 pub mod udp;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cooee_signalling::call::peers::Place;
-use cooee_signalling::profile::plan::{Peer, Plan};
+use cooee_signalling::profile::plan::{Peer, Plan, Trunk};
 use cooee_signalling::switch::input::Input;
 
 use crate::inbox::Inbox;
@@ -36,13 +36,22 @@ pub fn look_up(peers: &[Peer]) -> Vec<Place> {
     found
 }
 
+/// The addresses of each trunk of a plan, its registrar's among them.
+pub fn look_up_all(plan: &Plan) -> Vec<Vec<Place>> {
+    plan.trunks.iter().map(|trunk| look_up(&peers(trunk))).collect()
+}
+
+fn peers(trunk: &Trunk) -> Vec<Peer> {
+    let registrars = trunk.registrations.iter().map(|r| &r.registrar).take(1).cloned();
+    trunk.peers.iter().cloned().chain(registrars).collect()
+}
+
 /// Looks all names up and tells the engine. A lookup that finds nothing changes nothing.
 /// `false`: there are trunks to be called and none of them has an address.
 pub fn tell(plan: &Arc<Plan>, inbox: &Inbox) -> bool {
     let (mut wanted, mut found) = (false, false);
     for (trunk, settings) in plan.trunks.iter().enumerate() {
-        let registrars = settings.registrations.iter().map(|r| &r.registrar).take(1).cloned();
-        let peers: Vec<Peer> = settings.peers.iter().cloned().chain(registrars).collect();
+        let peers = peers(settings);
         wanted |= !peers.is_empty();
         let peers = look_up(&peers);
         if !peers.is_empty() {

@@ -1,12 +1,13 @@
 //! A node: a configuration put to work, and taken down again in order.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use cooee_config::{Loaded, MediaMode};
+use arc_swap::ArcSwap;
+use cooee_config::{Loaded, MediaMode, Webhook};
 use cooee_journal::journal::{Journal, Settings as JournalSettings};
 use cooee_journal::shared::{Meter as JournalMeter, Position};
 use cooee_media::pool::Pool;
@@ -23,6 +24,7 @@ use cooee_store::store::Store;
 use cooee_telemetry::callbacks::OutboxFigures;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
+use tokio::sync::Notify;
 
 use crate::clock;
 use crate::engine::{self, Parts};
@@ -31,6 +33,7 @@ use crate::inbox::{Inbox, inbox};
 use crate::names;
 use crate::outbound::Outbound;
 use crate::outbox::{self, Outbox};
+use crate::reload::{Built, Revisions};
 use crate::spine::Spine;
 use crate::udp::{Udp, reachable};
 
@@ -48,13 +51,18 @@ const QUARANTINE: Duration = Duration::from_secs(5);
 
 /// A running node.
 pub struct Node {
-    inbox: Inbox,
-    telemetry: Arc<Telemetry>,
-    plan: Arc<Plan>,
+    pub(crate) inbox: Inbox,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) plan: ArcSwap<Plan>,
+    /// What it was built on.
+    pub(crate) built: Built,
+    pub(crate) revisions: Mutex<Revisions>,
     journal: JournalMeter,
-    feed: Feed,
+    pub(crate) feed: Feed,
     feed_meter: FeedMeter,
-    outbox: Option<Outbox>,
+    pub(crate) outbox: Mutex<Option<Outbox>>,
+    /// Rung by the feed when there are more letters.
+    pub(crate) bell: Arc<Notify>,
     engine: JoinHandle<()>,
     spine: JoinHandle<()>,
     stop: Arc<AtomicBool>,
@@ -70,13 +78,9 @@ impl Node {
     /// What could not be had, and why.
     pub fn start(loaded: &Loaded) -> Result<Self, Error> {
         let now = clock::now();
-        let mut plan = loaded.plan.clone();
-        if plan.node.host.is_empty() {
-            let bind = loaded.sip.binds.first().map(std::net::SocketAddr::ip);
-            plan.node.host = bind.map(|ip| reachable(ip).to_string()).unwrap_or_default();
-        }
-        let plan = Arc::new(plan);
+        let plan = Arc::new(plan_of(loaded));
         let telemetry = Arc::new(Telemetry::new(identity(loaded, &plan), now));
+        telemetry.config.revision.store(plan.revision.into(), Ordering::Relaxed);
         let data = |source| Error::Data { dir: loaded.node.data_dir.clone(), source };
         std::fs::create_dir_all(&loaded.node.data_dir).map_err(data)?;
         let udp = Arc::new(Udp::bind(&loaded.sip.binds, loaded.sip.advertise)?);
@@ -90,13 +94,11 @@ impl Node {
         let (journal, recovery) = Journal::open(journal_settings(loaded, position.clone()))?;
         let meter = journal.meter();
         let sticky = store.sticky(now.wall / 1000).unwrap_or_default();
-        let outbox = start_outbox(loaded, &telemetry)?;
-        let feed = start_feed(loaded, store, position, outbox.as_ref())?;
+        let bell = Arc::default();
+        let outbox = start_outbox(&loaded.node, &loaded.webhooks, &telemetry, &bell)?;
+        let feed = start_feed(loaded, store, position, &bell)?;
 
-        let latch = match loaded.media.latch {
-            cooee_config::Latch::Strict => Latch::Strict,
-            cooee_config::Latch::Open => Latch::Open,
-        };
+        let latch = latch_of(loaded);
         let locals = udp.locals().to_vec();
         let setup = Setup { locals, media: media_address(loaded), latch };
         let seed = clock::seed()?;
@@ -135,12 +137,15 @@ impl Node {
         let recovered = recovery.live.len();
         Ok(Self {
             inbox,
+            revisions: Mutex::new(vec![Arc::downgrade(&plan)]),
             telemetry,
-            plan,
+            plan: ArcSwap::new(plan),
+            built: Built::of(loaded),
             journal: meter,
             feed,
             feed_meter,
-            outbox,
+            outbox: Mutex::new(outbox),
+            bell,
             engine,
             spine: spine_thread,
             stop,
@@ -189,7 +194,7 @@ impl Node {
 
     /// Looks the trunks' names up again.
     pub fn look_up_names(&self) {
-        let found = names::tell(&self.plan, &self.inbox);
+        let found = names::tell(&self.plan.load(), &self.inbox);
         self.unreachable.store(!found, Ordering::Relaxed);
     }
 
@@ -212,7 +217,8 @@ impl Node {
         self.telemetry.engine.untold.store(self.told.dropped(), Ordering::Relaxed);
         let lag = from.synced.0.saturating_sub(fed.position.0);
         to.lag_records_now.store(lag, Ordering::Relaxed);
-        for of in self.outbox.iter().flat_map(|outbox| outbox.meter().read()) {
+        let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        for of in outbox.iter().flat_map(|outbox| outbox.meter().read()) {
             let figures = OutboxFigures {
                 depth: of.waiting,
                 oldest_s: of.oldest_s,
@@ -258,7 +264,7 @@ impl Node {
     }
 }
 
-fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
+pub(crate) fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
     Identity {
         node: loaded.node.id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -268,20 +274,42 @@ fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
     }
 }
 
-fn start_outbox(loaded: &Loaded, telemetry: &Telemetry) -> Result<Option<Outbox>, Error> {
-    if loaded.webhooks.is_empty() {
+/// The plan of a configuration, with our address found out where it is not told.
+pub(crate) fn plan_of(loaded: &Loaded) -> Plan {
+    let mut plan = loaded.plan.clone();
+    if plan.node.host.is_empty() {
+        let bind = loaded.sip.binds.first().map(std::net::SocketAddr::ip);
+        plan.node.host = bind.map(|ip| reachable(ip).to_string()).unwrap_or_default();
+    }
+    plan
+}
+
+pub(crate) fn latch_of(loaded: &Loaded) -> Latch {
+    match loaded.media.latch {
+        cooee_config::Latch::Strict => Latch::Strict,
+        cooee_config::Latch::Open => Latch::Open,
+    }
+}
+
+pub(crate) fn start_outbox(
+    node: &cooee_config::Node,
+    webhooks: &[Webhook],
+    telemetry: &Telemetry,
+    bell: &Arc<Notify>,
+) -> Result<Option<Outbox>, Error> {
+    if webhooks.is_empty() {
         return Ok(None);
     }
     let delay = Box::new(telemetry.recorder(Measure::CallbackDone));
-    let path = loaded.node.data_dir.join(cooee_store::store::FILE);
-    Outbox::start(&path, &loaded.webhooks, delay).map(Some)
+    let path = node.data_dir.join(cooee_store::store::FILE);
+    Outbox::start(&path, webhooks, delay, bell).map(Some)
 }
 
 fn start_feed(
     loaded: &Loaded,
     store: Store,
     position: Position,
-    outbox: Option<&Outbox>,
+    bell: &Arc<Notify>,
 ) -> Result<Feed, Error> {
     let settings = FeedSettings {
         journal_dir: loaded.node.data_dir.join("journal"),
@@ -289,11 +317,8 @@ fn start_feed(
         sticky_days: loaded.plan.caller_id.sticky_days,
     };
     let store = store.telling(outbox::telling(&loaded.node.id, &loaded.webhooks));
-    let feed = match outbox {
-        Some(outbox) => Feed::start_waking(store, settings, outbox.wake()),
-        None => Feed::start(store, settings),
-    };
-    Ok(feed?)
+    let bell = Arc::clone(bell);
+    Ok(Feed::start_waking(store, settings, Arc::new(move || bell.notify_one()))?)
 }
 
 fn media_pool(loaded: &Loaded) -> Result<Option<Pool>, Error> {

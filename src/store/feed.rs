@@ -15,7 +15,7 @@ use cooee_journal::reader::Reader;
 use cooee_journal::shared::Position;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::FactId;
-use cooee_records::webhook::Context;
+use cooee_records::webhook::{Context, Telling};
 
 use crate::error::StoreError;
 use crate::limits::{BACK_OFF, GROUP_FACTS, IDLE_RECORDS, REST};
@@ -91,6 +91,8 @@ struct Shared {
     stop: AtomicBool,
     lock: Mutex<()>,
     moved: Condvar,
+    /// What the configuration says now, where it has changed.
+    changed: Mutex<Option<(Telling, u32)>>,
 }
 
 impl Feed {
@@ -124,6 +126,12 @@ impl Feed {
         };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || worker.run());
         Ok(Self { shared, thread: Some(thread.map_err(StoreError::Thread)?) })
+    }
+
+    /// Tells others from the next group of facts on, and keeps numbers for so many days.
+    pub fn change(&self, telling: Telling, sticky_days: u32) {
+        let mut changed = self.shared.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        *changed = Some((telling, sticky_days));
     }
 
     /// Waits until everything up to `id` is in the database; whether it is.
@@ -205,6 +213,10 @@ impl Worker {
     /// Reads and writes one group; whether there was anything to do.
     fn step(&mut self) -> Result<bool, StoreError> {
         let before = self.read;
+        // What was gathered for an earlier group is written as it was meant.
+        if self.group.is_empty() {
+            self.take_change();
+        }
         self.gather()?;
         let stored = self.shared.position.load(Ordering::Acquire);
         let awaited = stored < self.shared.goal.load(Ordering::Acquire).min(self.read.0);
@@ -212,6 +224,15 @@ impl Worker {
             self.write()?;
         }
         Ok(self.read > before)
+    }
+
+    fn take_change(&mut self) {
+        let changed = &self.shared.changed;
+        let change = changed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((telling, sticky_days)) = change {
+            self.store.set_telling(telling);
+            self.settings.sticky_days = sticky_days;
+        }
     }
 
     /// Reads until a group is full or there is nothing more.

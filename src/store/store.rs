@@ -96,6 +96,11 @@ impl Store {
         self
     }
 
+    /// As [`telling`](Self::telling), of a store that is at work.
+    pub(crate) fn set_telling(&mut self, telling: Telling) {
+        self.telling = telling;
+    }
+
     /// Whether anybody is told.
     pub(crate) fn tells(&self) -> bool {
         !self.telling.webhooks.is_empty()

@@ -59,7 +59,14 @@ impl OutboxStats {
         Self(Mutex::new(zeros.collect()))
     }
 
-    /// Sets what is known of a webhook; one that the node was not started with is left out.
+    pub(crate) fn know(&self, webhooks: &[String]) {
+        let mut all = self.all();
+        for name in webhooks {
+            all.entry(name.clone()).or_default();
+        }
+    }
+
+    /// Sets what is known of a webhook; one that no configuration has named is left out.
     pub fn set(&self, webhook: &str, figures: OutboxFigures) {
         if let Some(known) = self.all().get_mut(webhook) {
             *known = figures;

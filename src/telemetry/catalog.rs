@@ -285,6 +285,14 @@ pub const ROWS: &[Row] = &[
         Measure::CallbackDone,
         "A fact to the 2xx of the webhook that was told of it",
     ),
+    // The configuration.
+    gauge("cooee_config_revision", &[], "Number of the configuration in force", |t, series| {
+        one(series, &t.config.revision)
+    }),
+    counter("cooee_config_reloads_total", &["result"], "Reloads by result", |t, series| {
+        series.put(&["loaded"], t.config.loaded.load(Ordering::Relaxed))?;
+        series.put(&["refused"], t.config.refused.load(Ordering::Relaxed))
+    }),
     // The admin API.
     counter("cooee_admin_answers_total", &["class"], "Answers of the admin API", |t, series| {
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];

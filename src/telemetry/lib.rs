@@ -28,7 +28,9 @@ use crate::live::Live;
 use crate::measure::Measure;
 use crate::observe::Observer;
 use crate::recorder::Recorder;
-use crate::stats::{AdminStats, EngineStats, JournalStats, MediaStats, RejectedStats, StoreStats};
+use crate::stats::{
+    AdminStats, ConfigStats, EngineStats, JournalStats, MediaStats, RejectedStats, StoreStats,
+};
 
 pub mod callbacks;
 pub mod catalog;
@@ -80,6 +82,8 @@ pub struct Telemetry {
     pub store: StoreStats,
     /// Filled by the admin API.
     pub admin: AdminStats,
+    /// Filled by whoever loads configurations.
+    pub config: ConfigStats,
     /// Filled by the hooks' listener and by the engine.
     pub hooks: HookStats,
     /// Filled from the outbox.
@@ -105,6 +109,7 @@ impl Telemetry {
             journal: JournalStats::default(),
             store: StoreStats::default(),
             admin: AdminStats::default(),
+            config: ConfigStats::default(),
             hooks: HookStats::default(),
             outbox: OutboxStats::new(&identity.webhooks),
             live: Live::default(),
@@ -114,6 +119,12 @@ impl Telemetry {
             rejected: RejectedStats::default(),
             observer: Mutex::new(observer),
         }
+    }
+
+    /// Another configuration names these: their series exist at zero from now on, none is lost.
+    pub fn know(&self, identity: &Identity) {
+        self.observer().know(identity);
+        self.outbox.know(&identity.webhooks);
     }
 
     /// Counts a committed fact and follows its call. Facts of one call come in their order, each

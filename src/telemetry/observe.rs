@@ -110,6 +110,17 @@ impl Observer {
         }
     }
 
+    /// Series of these names exist from now on.
+    pub(crate) fn know(&mut self, identity: &Identity) {
+        for trunk in &identity.trunks {
+            named(&mut self.offered, trunk, || 0);
+            named(&mut self.attempts, trunk, || 0);
+        }
+        for route in &identity.routes {
+            named(&mut self.ended, route, no_ends);
+        }
+    }
+
     /// Counts one fact. `media_of_answered`: it holds the media figures of an answered call.
     pub(crate) fn observe(&mut self, fact: &Fact, media_of_answered: bool) {
         match &fact.what {

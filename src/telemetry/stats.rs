@@ -181,6 +181,17 @@ impl AdminStats {
     }
 }
 
+/// The configuration in force.
+#[derive(Debug, Default)]
+pub struct ConfigStats {
+    /// Its number: 1 at the start, one more with each reload.
+    pub revision: AtomicU64,
+    /// Reloads that came into force.
+    pub loaded: AtomicU64,
+    /// Reloads that were refused; the configuration before stayed.
+    pub refused: AtomicU64,
+}
+
 /// Refusals by reason.
 #[derive(Debug, Default)]
 pub struct RejectedStats([AtomicU64; Refusal::ALL.len()]);

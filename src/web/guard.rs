@@ -23,7 +23,8 @@ const CONTENT_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
      form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) async fn guard(State(admin): State<Admin>, request: Request, next: Next) -> Response {
-    let answer = match admit(&admin.auth, &request) {
+    let admitted = admit(&admin.auth.load(), &request);
+    let answer = match admitted {
         Err(problem) => problem.into_response(),
         Ok(()) => match timeout(ANSWER, next.run(request)).await {
             Ok(answer) => answer,

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -48,8 +49,8 @@ pub type Events = Arc<dyn Fn(PortalEvent) -> Option<Receipt> + Send + Sync>;
 pub struct Hooks {
     /// What is measured and counted.
     pub telemetry: Arc<Telemetry>,
-    /// Who is believed.
-    pub portals: Vec<Portal>,
+    /// Who is believed, now.
+    pub portals: Arc<ArcSwap<Vec<Portal>>>,
     /// Where events go.
     pub events: Events,
 }
@@ -114,7 +115,8 @@ async fn take(
             return problem.into_response();
         }
     };
-    let Some(portal) = bitrix24::sender(&form, &taking.hooks.portals) else {
+    let portals = taking.hooks.portals.load_full();
+    let Some(portal) = bitrix24::sender(&form, &portals) else {
         heard(Heard::Forged);
         let hint = "the outbound webhook shows the token: application_token of [[portal]]";
         return Problem::new(StatusCode::FORBIDDEN, "no token of a portal", hint).into_response();

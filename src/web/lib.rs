@@ -19,6 +19,7 @@
 //! | `POST /v1/outbox/retry`, `/drop` `?webhook,state,call` | the same for all that pass |
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
 //! | `POST /v1/drain` | take no new calls: 202 |
+//! | `POST /v1/reload` | read the configuration again: 200, or 422 with all that is wrong |
 //!
 //! On a listener of its own ([`hooks`]): `POST /hooks/bitrix24`, the events of portals.
 //!
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -35,6 +37,7 @@ use axum::routing::{get, post};
 use cooee_model::command::Command;
 use cooee_telemetry::Telemetry;
 use secrecy::SecretString;
+use serde::Serialize;
 
 use crate::answer::Problem;
 
@@ -90,8 +93,33 @@ pub struct Admin {
     pub readiness: Readiness,
     /// The database, opened to read for each question; `None`: there is none to ask.
     pub store: Option<PathBuf>,
-    /// Who may ask.
-    pub auth: Auth,
+    /// Who may ask, now.
+    pub auth: Arc<ArcSwap<Auth>>,
+    /// Reads the configuration again.
+    pub reload: Reload,
+}
+
+/// Reads the configuration again and puts it in force; blocks while it does.
+pub type Reload = Arc<dyn Fn() -> Result<Reloaded, Refused> + Send + Sync>;
+
+/// What came of a reload.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reloaded {
+    /// The number of the configuration that is in force now.
+    pub revision: u32,
+    /// What is worth knowing of it, as `cooee check` says it.
+    pub notes: Vec<String>,
+    /// Keys that have changed and have no effect before a restart.
+    pub needs_restart: Vec<String>,
+}
+
+/// Why the configuration before stays in force.
+#[derive(Clone, Debug, Default)]
+pub struct Refused {
+    /// In a line.
+    pub why: String,
+    /// All that is wrong with the file, as `cooee check` says it.
+    pub findings: Vec<String>,
 }
 
 /// The routes of the API, with its guards around them.
@@ -103,6 +131,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/metrics", get(node::metrics))
         .route("/v1/version", get(node::version))
         .route("/v1/drain", post(node::drain))
+        .route("/v1/reload", post(node::reload))
         .route("/v1/latency", get(latency::list))
         .route("/v1/latency/reset", post(latency::reset))
         .route("/v1/latency/{name}", get(latency::show))

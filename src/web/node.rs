@@ -68,6 +68,24 @@ pub(crate) async fn metrics(State(admin): State<Admin>) -> Result<Response, Prob
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }
 
+#[derive(Serialize)]
+struct NotLoaded {
+    error: String,
+    hint: &'static str,
+    findings: Vec<String>,
+}
+
+pub(crate) async fn reload(State(admin): State<Admin>) -> Result<Response, Problem> {
+    Ok(match aside(move || (admin.reload)()).await? {
+        Ok(reloaded) => Json(reloaded).into_response(),
+        Err(refused) => {
+            let hint = "the configuration before stays in force; cooee check shows where it is";
+            let body = NotLoaded { error: refused.why, hint, findings: refused.findings };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
+    })
+}
+
 pub(crate) async fn drain(State(admin): State<Admin>) -> Result<Response, Problem> {
     if !(admin.commands)(Command::Drain) {
         return Err(Problem::unavailable("the engine takes no orders now"));

@@ -31,7 +31,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let address = listener.local_addr()?;
-    if matches!(admin.auth, Auth::None) && !address.ip().is_loopback() {
+    if matches!(**admin.auth.load(), Auth::None) && !address.ip().is_loopback() {
         return Err(Error::Unguarded(address));
     }
     let bounds = Bounds { connections: CONNECTIONS_MAX, stall: STALL };

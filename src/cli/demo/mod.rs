@@ -9,6 +9,7 @@ mod world;
 
 use std::io::{IsTerminal, Write, stdout};
 
+use cooee_config::finding::{Finding, Findings};
 use cooee_server::error::Error;
 use cooee_sim::clock::Pace;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +18,7 @@ use report::Node;
 use screen::Screen;
 use world::World;
 
+use super::reload::Source;
 use super::running::Running;
 
 /// Between two calls of the endless list, seconds of the scenario.
@@ -61,6 +63,14 @@ impl<E: std::error::Error> From<E> for Failed {
     }
 }
 
+/// The demo's configuration is made anew for each: there is no file to be read again.
+fn unchanging() -> Source {
+    Box::new(|| {
+        let text = "the demo has no configuration file: there is nothing to read again".to_owned();
+        Err(Findings::one(Finding::error("demo", text)))
+    })
+}
+
 /// Runs the demo; the exit code.
 pub(crate) fn run(args: &Args) -> u8 {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -80,14 +90,14 @@ async fn live(args: &Args) -> Result<bool, Failed> {
     let mut world = World::new(Pace::new(args.speed)).await?;
     let mut loaded = world.configuration()?;
     if args.log {
-        super::run::start_log(&loaded);
+        let _ = super::run::start_log(&loaded);
     }
-    let mut node = Running::start(&loaded).await;
+    let mut node = Running::start(&loaded, unchanging()).await;
     if let Err(Error::Admin { .. }) = node {
         // Another demo was quicker.
         world.move_admin()?;
         loaded = world.configuration()?;
-        node = Running::start(&loaded).await;
+        node = Running::start(&loaded, unchanging()).await;
     }
     let node = node?;
     let shown = shown(args, &world).await;

@@ -18,7 +18,6 @@ use std::thread::{Builder, JoinHandle};
 use cooee_config::Webhook;
 use cooee_model::sample::Sample;
 use cooee_records::webhook::{Subscription, Telling};
-use cooee_store::feed::Wake;
 use cooee_store::store::Store;
 use tokio::sync::Notify;
 
@@ -64,7 +63,7 @@ impl Meter {
 
 #[derive(Debug, Default)]
 struct Shared {
-    bell: Notify,
+    bell: Arc<Notify>,
     stop: AtomicBool,
     figures: Mutex<Vec<Figures>>,
 }
@@ -78,7 +77,8 @@ pub struct Outbox {
 
 impl Outbox {
     /// Starts to deliver what the database at `store` holds for `webhooks`; it must be there
-    /// already. `delay` takes the span from each event to its delivery.
+    /// already. `delay` takes the span from each event to its delivery; `bell` says that there are
+    /// more letters, and outlives it.
     ///
     /// # Errors
     /// [`Error::Webhook`] for one that cannot be used, [`Error::Store`], [`Error::System`].
@@ -86,10 +86,11 @@ impl Outbox {
         store: &Path,
         webhooks: &[Webhook],
         delay: Box<dyn Sample>,
+        bell: &Arc<Notify>,
     ) -> Result<Self, Error> {
         let store = Store::open_beside(store)?;
         let post = Post::new(webhooks.iter().any(|webhook| webhook.url.starts_with("https:")))?;
-        Self::begin(store, webhooks, post, delay)
+        Self::begin(store, webhooks, post, delay, bell)
     }
 
     fn begin(
@@ -97,12 +98,13 @@ impl Outbox {
         webhooks: &[Webhook],
         post: Post,
         delay: Box<dyn Sample>,
+        bell: &Arc<Notify>,
     ) -> Result<Self, Error> {
         let lines = webhooks
             .iter()
             .map(|webhook| Ok(Line::new(webhook, Target::new(webhook)?)))
             .collect::<Result<Vec<_>, Error>>()?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { bell: Arc::clone(bell), ..Shared::default() });
         let mut desk = Desk::new(store, post, lines, Arc::clone(&shared), delay);
         desk.publish();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -112,12 +114,6 @@ impl Outbox {
             runtime.shutdown_background();
         })?;
         Ok(Self { shared, thread: Some(thread) })
-    }
-
-    /// What the feed calls when there are more letters.
-    pub fn wake(&self) -> Wake {
-        let shared = Arc::clone(&self.shared);
-        Arc::new(move || shared.bell.notify_one())
     }
 
     /// For others to read the figures.

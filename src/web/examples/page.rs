@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use cooee_model::account::{Account, AnswerSource, Outcome, Party, Role};
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::CallId;
@@ -167,7 +168,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         commands: Arc::new(|_| true),
         readiness: Arc::new(Vec::new),
         store: None,
-        auth: Auth::None,
+        auth: Arc::new(ArcSwap::from_pointee(Auth::None)),
+        reload: Arc::new(|| Err(cooee_web::Refused::default())),
     };
     serve(TcpListener::bind(address).await?, admin, std::future::pending()).await?;
     Ok(())

@@ -70,6 +70,7 @@ impl Listening {
             events.lock().unwrap().push(event);
             Some(receipt)
         });
+        let portals = Arc::new(ArcSwap::from_pointee(portals));
         let hooks = Hooks { telemetry: Arc::clone(&telemetry), portals, events };
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(serve(listener, hooks, async { _ = stopped.await }));

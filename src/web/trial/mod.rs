@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwap;
 use cooee_model::command::Command;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::CallId;
@@ -12,6 +13,7 @@ use cooee_model::sample::Sample;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
 use reqwest::{Client, Method, Response, StatusCode};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::limits::{BODY_MAX_BYTES, CONNECTIONS_MAX};
 use crate::serve::serve;
-use crate::{Admin, Auth, Error};
+use crate::{Admin, Auth, Error, Refused, Reloaded};
 
 mod paper;
 
@@ -49,7 +51,8 @@ fn admin(auth: Auth) -> Admin {
         commands: Arc::new(|_| true),
         readiness: Arc::new(Vec::new),
         store: None,
-        auth,
+        auth: Arc::new(ArcSwap::from_pointee(auth)),
+        reload: Arc::new(|| Err(Refused { why: "no file".to_owned(), ..Refused::default() })),
     }
 }
 
@@ -238,6 +241,38 @@ async fn calls_are_listed_shown_and_hung_up() {
         let (status, problem) = node.json(method, path).await;
         assert_eq!((status, keys(&problem)), (503, ERROR.to_vec()));
     }
+    node.down().await;
+}
+
+#[tokio::test]
+async fn a_reload_says_what_came_of_it_and_the_token_of_now_counts() {
+    let mut admin = admin(Auth::Token(SecretString::from("old")));
+    let (auth, broken) = (Arc::clone(&admin.auth), Arc::new(AtomicBool::new(true)));
+    let file = Arc::clone(&broken);
+    admin.reload = Arc::new(move || {
+        if file.load(Ordering::SeqCst) {
+            let findings = vec!["cooee.toml:3:1: error: sip: what".to_owned()];
+            return Err(Refused { why: "the configuration is broken".to_owned(), findings });
+        }
+        auth.store(Arc::new(Auth::Token(SecretString::from("new"))));
+        let needs_restart = vec!["sip.bind".to_owned()];
+        Ok(Reloaded { revision: 2, notes: Vec::new(), needs_restart })
+    });
+    let node = Node::serving(admin).await;
+    let url = format!("http://{}/v1/reload", node.address);
+    let post = async |token| {
+        let answer = node.client.post(&url).bearer_auth(token).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(post("new").await.0, 401);
+    let (status, refused) = post("old").await;
+    assert_eq!((status, keys(&refused)), (422, vec!["error", "findings", "hint"]));
+    assert_eq!(refused["findings"], json!(["cooee.toml:3:1: error: sip: what"]));
+    broken.store(false, Ordering::SeqCst);
+    let done = json!({"revision": 2, "notes": [], "needs_restart": ["sip.bind"]});
+    assert_eq!(post("old").await, (200, done));
+    assert_eq!(post("old").await.0, 401);
+    assert_eq!(post("new").await.0, 200);
     node.down().await;
 }
 

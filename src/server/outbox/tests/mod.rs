@@ -21,6 +21,7 @@ use cooee_store::outbox::{Letter, OutboxFilter};
 use cooee_store::store::Store;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use super::post::{Post, Target, ring};
 use super::{Figures, Outbox, telling};
@@ -66,6 +67,7 @@ struct Ground {
     _dir: TempDir,
     db: PathBuf,
     webhooks: Vec<Webhook>,
+    bell: Arc<Notify>,
 }
 
 impl Ground {
@@ -73,7 +75,7 @@ impl Ground {
         let dir = tempfile::tempdir().unwrap();
         let db = dir.path().join("cooee.db");
         drop(Store::open(&db).unwrap());
-        Self { _dir: dir, db, webhooks }
+        Self { _dir: dir, db, webhooks, bell: Arc::default() }
     }
 
     fn one(receiver: &Receiver) -> Self {
@@ -90,7 +92,7 @@ impl Ground {
     }
 
     fn outbox(&self) -> Outbox {
-        Outbox::start(&self.db, &self.webhooks, Box::new(Unmeasured)).unwrap()
+        Outbox::start(&self.db, &self.webhooks, Box::new(Unmeasured), &self.bell).unwrap()
     }
 
     fn store(&self) -> Store {
@@ -178,10 +180,10 @@ fn events_are_delivered_signed_and_in_order() {
     ground.calls(0..20);
     let delays = Arc::new(AtomicU64::new(0));
     let count = Box::new(Count(Arc::clone(&delays)));
-    let outbox = Outbox::start(&ground.db, &ground.webhooks, count).unwrap();
+    let outbox = Outbox::start(&ground.db, &ground.webhooks, count, &ground.bell).unwrap();
     until("a backlog is delivered", || ground.tally() == (0, 0, 100));
     ground.calls(20..40);
-    outbox.wake()();
+    ground.bell.notify_one();
     until("news are delivered", || ground.tally() == (0, 0, 200));
     until("figures are told", || figures(&outbox, "ops").delivered == 200);
     assert_faithful(&receiver.got(), 40, 5);
@@ -253,14 +255,14 @@ fn a_restart_loses_nothing_and_keeps_the_order() {
 fn a_restart_of_the_feed_in_mid_call_goes_on_counting() {
     let receiver = Receiver::start(|_| say(200));
     let ground = Ground::one(&receiver);
-    let outbox = ground.outbox();
+    let _outbox = ground.outbox();
     let facts = call(7);
     for fact in &facts {
         // A new connection for each, as after a restart; the fact before comes again.
         let mut store = Store::open(&ground.db).unwrap().telling(telling("n", &ground.webhooks));
         let seq = fact.seq as usize;
         store.apply(&facts[seq.saturating_sub(1)..=seq], FactId(1), 0).unwrap();
-        outbox.wake()();
+        ground.bell.notify_one();
     }
     until("all arrive", || ground.tally() == (0, 0, 5));
     assert_faithful(&receiver.got(), 1, 5);

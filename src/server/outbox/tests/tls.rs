@@ -61,6 +61,7 @@ fn who_cannot_prove_its_name_gets_nothing() {
         &ground.webhooks,
         trusting(RootCertStore::empty()),
         Box::new(Unmeasured),
+        &ground.bell,
     );
     let outbox = outbox.unwrap();
     until("it is tried", || figures(&outbox, "ops").failed_transport > 0);
@@ -75,8 +76,13 @@ fn who_proves_its_name_gets_everything() {
     let ground = ground(&receiver.url().replace("http:", "https:"));
     let mut roots = RootCertStore::empty();
     roots.add(certificate()).unwrap();
-    let outbox =
-        Outbox::begin(ground.store(), &ground.webhooks, trusting(roots), Box::new(Unmeasured));
+    let outbox = Outbox::begin(
+        ground.store(),
+        &ground.webhooks,
+        trusting(roots),
+        Box::new(Unmeasured),
+        &ground.bell,
+    );
     let _outbox = outbox.unwrap();
     until("all arrive", || ground.tally() == (0, 0, 15));
     assert_faithful(&receiver.got(), 3, 5);
