@@ -26,6 +26,7 @@ use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
 use tokio::sync::Notify;
 
+use crate::built::{Built, Revisions};
 use crate::clock;
 use crate::engine::{self, Parts};
 use crate::error::Error;
@@ -33,7 +34,6 @@ use crate::inbox::{Inbox, inbox};
 use crate::names;
 use crate::outbound::Outbound;
 use crate::outbox::{self, Outbox};
-use crate::reload::{Built, Revisions};
 use crate::spine::Spine;
 use crate::udp::{Udp, reachable};
 

@@ -1,10 +1,9 @@
 //! Another configuration for a node that runs: everything but what it was built on.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 
-use cooee_config::{Loaded, Media, MediaMode, Node as Itself, Sip};
-use cooee_signalling::profile::plan::Plan;
+use cooee_config::{Loaded, MediaMode};
 use cooee_signalling::switch::input::{Input, Revision};
 
 use crate::error::Error;
@@ -13,46 +12,6 @@ use crate::{names, outbox};
 
 /// Most configurations that calls may be up by at a time.
 const REVISIONS: usize = 16;
-
-/// What a node was built on: sockets, files, names. A change of it needs a restart.
-#[derive(Debug)]
-pub(crate) struct Built {
-    sip: Sip,
-    media: Media,
-    node: Itself,
-    t1_ms: u32,
-}
-
-impl Built {
-    pub(crate) fn of(loaded: &Loaded) -> Self {
-        Self {
-            sip: loaded.sip.clone(),
-            media: loaded.media.clone(),
-            node: loaded.node.clone(),
-            t1_ms: loaded.plan.settings.t1_ms,
-        }
-    }
-
-    /// The keys that differ and have no effect before a restart.
-    fn differing(&self, loaded: &Loaded) -> Vec<&'static str> {
-        let (sip, media, node) = (&loaded.sip, &loaded.media, &loaded.node);
-        let pairs = [
-            ("sip.bind", self.sip.binds == sip.binds && self.sip.tcp_binds == sip.tcp_binds),
-            ("sip.advertise", self.sip.advertise == sip.advertise),
-            ("sip.t1_ms", self.t1_ms == loaded.plan.settings.t1_ms),
-            ("media.bind", self.media.bind == media.bind),
-            ("media.advertise", self.media.advertise == media.advertise),
-            ("media.ports", self.media.ports == media.ports),
-            ("media.mode", self.media.mode == media.mode),
-            ("media.dscp", self.media.dscp == media.dscp),
-            ("media.busy_poll_us", self.media.busy_poll_us == media.busy_poll_us),
-            ("node.id", self.node.id == node.id),
-            ("node.data_dir", self.node.data_dir == node.data_dir),
-            ("node.journal_dir", self.node.journal_dir == node.journal_dir),
-        ];
-        pairs.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
-    }
-}
 
 /// What came of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +71,3 @@ impl Node {
         Ok(())
     }
 }
-
-/// Configurations that calls are up by.
-pub(crate) type Revisions = Vec<Weak<Plan>>;
