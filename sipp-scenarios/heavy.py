@@ -124,7 +124,8 @@ def chaos(where, row, times, seed):
 
 def crash(where, row, node, dice, figures, every_a, every_b):
     """One crash at a random moment of a load of ten calls a second."""
-    a, b = pair(where, row, f"{node.sip}:5060", 40, 10, 1500, log="short")
+    # After the restart each side is asked by OPTIONS whether it is still there: -aa answers.
+    a, b = pair(where, row, f"{node.sip}:5060", 40, 10, 1500, log="short", extra=("-aa",))
     try:
         time.sleep(dice.uniform(0.3, 4.0))
         figures["up_at_the_crash"].append(a.stat()["current"])

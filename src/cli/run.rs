@@ -127,7 +127,8 @@ async fn drain(
                 }
             }
             () = sleep_until(deadline) => {
-                tracing::warn!(calls = node.calls(), "drain deadline: the rest is cut");
+                let calls = node.calls();
+                tracing::warn!(calls, "drain deadline: the rest waits for the next start");
                 return;
             }
             _ = term.recv() => return,

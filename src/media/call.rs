@@ -191,13 +191,14 @@ impl Leg {
     }
 
     fn name_peer(&mut self, media: Option<PeerMedia>) {
+        let source = media.as_ref().and_then(|m| m.source);
         let (rtp, rtcp) = media.map(|m| ((m.rtp, m.latch.clone()), (m.rtcp, m.latch))).unzip();
-        self.rtp.name(rtp);
-        self.rtcp.name(rtcp);
+        self.rtp.name(rtp, source);
+        self.rtcp.name(rtcp, None);
     }
 
-    /// Judges a datagram from this leg's peer and keeps the figures. `true`: it is the first RTP
-    /// packet of this leg.
+    /// Judges a datagram from this leg's peer and keeps the figures. `true`: it is RTP that has
+    /// taken the lock.
     pub(crate) fn accept(
         &mut self,
         channel: Channel,
@@ -245,9 +246,8 @@ impl Leg {
             gate.lock(packet.source);
         }
         self.reception.take(header, packet.bytes.len(), received.mono);
-        let is_first = self.last.is_none();
         self.last = self.last.max(Some(received));
-        (Fate::Rtp, is_first)
+        (Fate::Rtp, is_candidate)
     }
 
     /// Notes that RTP of this leg was handed to the kernel; the answer to a mark, if it is one.

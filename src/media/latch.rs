@@ -34,9 +34,9 @@ pub(crate) enum Verdict {
 }
 
 impl Gate {
-    /// Signalling names the peer anew: the lock is gone.
-    pub(crate) fn name(&mut self, peer: Option<(SocketAddr, Latch)>) {
-        *self = Self { peer, locked: None };
+    /// Signalling names the peer anew: the lock is gone, unless it names that too.
+    pub(crate) fn name(&mut self, peer: Option<(SocketAddr, Latch)>, locked: Option<SocketAddr>) {
+        *self = Self { peer, locked };
     }
 
     pub(crate) fn judge(&self, source: SocketAddr) -> Verdict {
@@ -88,7 +88,7 @@ mod tests {
 
     fn gate(rule: Latch) -> Gate {
         let mut gate = Gate::default();
-        gate.name(Some((addr(SIGNALLED), rule)));
+        gate.name(Some((addr(SIGNALLED), rule)), None);
         gate
     }
 
@@ -97,9 +97,9 @@ mod tests {
         let mut gate = Gate::default();
         assert_eq!(gate.judge(addr(SIGNALLED)), Verdict::Nobody);
         assert_eq!(gate.destination(), None);
-        gate.name(Some((addr(SIGNALLED), Latch::Strict)));
+        gate.name(Some((addr(SIGNALLED), Latch::Strict)), None);
         gate.lock(addr(SIGNALLED));
-        gate.name(None);
+        gate.name(None, None);
         assert_eq!(gate.judge(addr(SIGNALLED)), Verdict::Nobody);
         assert_eq!(gate.destination(), None, "a withdrawn peer gets nothing");
     }
@@ -127,6 +127,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_is_named_holds_from_the_start() {
+        let mut gate = Gate::default();
+        gate.name(Some((addr(SIGNALLED), Latch::Open)), Some(addr("198.51.100.9:7")));
+        assert_eq!(gate.destination(), Some(addr("198.51.100.9:7")));
+        assert_eq!(gate.judge(addr("198.51.100.9:7")), Verdict::Known);
+        assert_eq!(gate.judge(addr("203.0.113.9:7")), Verdict::Foreign);
+    }
+
+    #[test]
     fn networks_and_open_believe_more() {
         let networks = Latch::Networks(["198.51.100.0/24".parse().unwrap()].into());
         assert_eq!(gate(networks.clone()).judge(addr("198.51.100.9:7")), Verdict::Candidate);
@@ -139,7 +148,7 @@ mod tests {
     fn an_address_that_is_none_is_no_destination() {
         for text in ["0.0.0.0:4000", "192.0.2.1:0", "[::]:4000", "224.0.0.1:4000"] {
             let mut gate = Gate::default();
-            gate.name(Some((addr(text), Latch::Strict)));
+            gate.name(Some((addr(text), Latch::Strict)), None);
             assert_eq!(gate.destination(), None, "{text}");
         }
     }

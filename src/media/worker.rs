@@ -136,13 +136,13 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         let read = now();
         let mut fates = [Fate::Stale; RTP_BATCH];
         let Some(fates) = fates.get_mut(..count) else { return };
-        let mut first = None;
+        let mut locked = None;
         for (packet, fate) in self.batch.packets().zip(fates.iter_mut()) {
             let received = packet.received(read);
-            let (judged, is_first) = from.accept(channel, &packet, received, lease_at);
+            let (judged, has_locked) = from.accept(channel, &packet, received, lease_at);
             *fate = judged;
-            if is_first {
-                first = Some(received);
+            if has_locked {
+                locked = Some((packet.source, received));
             }
         }
         if fates.iter().any(|fate| fate.passes()) {
@@ -167,8 +167,8 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         from.reception.counted.forwarded += rtp;
         from.reception.counted.rtcp += rtcp;
         let answer = if rtp > 0 { from.forwarded(read + took) } else { None };
-        if let Some(at) = first {
-            (self.events)(MediaEvent::FirstPacket { call: id, side, at });
+        if let Some((source, at)) = locked {
+            (self.events)(MediaEvent::Latched { call: id, side, source, at });
         }
         if let Some(at) = answer {
             (self.events)(MediaEvent::Forwarded { call: id, side, at });

@@ -323,7 +323,7 @@ pub struct Account {
     /// How it came out.
     #[n(20)]
     pub outcome: Outcome,
-    /// True where a restart closed the call: the end was not seen.
+    /// True where a restart fell into the call, whether it went on or was closed.
     #[n(21)]
     pub recovered: bool,
     /// True where the spans had to be told by the wall clock (a reboot lay between).

@@ -161,6 +161,16 @@ pub enum What {
         #[n(1)]
         portal_call_id: String,
     },
+    /// A restart fell into an answered call, and it goes on.
+    #[n(35)]
+    Revived {
+        /// The account so far.
+        #[n(0)]
+        account: Box<Account>,
+        /// Who holds, if it is held.
+        #[n(1)]
+        held_by: Option<Side>,
+    },
     /// The portal's word changed the account after the end: this one replaces it.
     #[n(12)]
     Amended {

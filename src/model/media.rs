@@ -80,6 +80,8 @@ pub struct PeerMedia {
     pub rtcp: SocketAddr,
     /// Which sources are believed.
     pub latch: Latch,
+    /// The source of RTP that had been believed before a restart: believed from the start.
+    pub source: Option<SocketAddr>,
 }
 
 /// Which source addresses a leg's socket believes.
@@ -100,12 +102,14 @@ pub enum Latch {
 /// What the RTP plane has seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MediaEvent {
-    /// The first packet from this side was accepted (its source is now locked).
-    FirstPacket {
+    /// An RTP packet from this side was believed, and only its source is from now on.
+    Latched {
         /// The call.
         call: CallId,
         /// Whose packet.
         side: Side,
+        /// Where it came from.
+        source: SocketAddr,
         /// Kernel receive time.
         at: Moment,
     },
@@ -146,7 +150,7 @@ impl MediaEvent {
     /// The call that the event is about.
     pub const fn call(&self) -> CallId {
         match self {
-            Self::FirstPacket { call, .. }
+            Self::Latched { call, .. }
             | Self::Forwarded { call, .. }
             | Self::Silent { call, .. }
             | Self::Closed { call, .. }

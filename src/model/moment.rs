@@ -33,6 +33,14 @@ impl Moment {
         Duration::from_nanos(self.mono.saturating_sub(earlier.mono))
     }
 
+    /// A moment of before a reboot on the monotonic clock of `now`, by what the wall clock said.
+    /// What is older than this boot counts as its beginning; the order of moments stays.
+    #[must_use]
+    pub fn across_reboot(self, now: Self) -> Self {
+        let age_ns = u64::try_from(now.wall.saturating_sub(self.wall)).unwrap_or(0);
+        Self { mono: now.mono.saturating_sub(age_ns), wall: self.wall }
+    }
+
     /// Microseconds since the Unix epoch of this moment, told on the wall clock of `anchor`.
     ///
     /// All times of one call are told on the clock of its first moment, so that their differences
@@ -83,6 +91,15 @@ mod tests {
         assert_eq!(invite - answer, Duration::ZERO);
         assert_eq!(answer.wall_us_on(invite), 1_002_500_000);
         assert_eq!(invite.wall_us_on(answer), 497_500_000);
+    }
+
+    #[test]
+    fn a_moment_of_before_a_reboot_keeps_its_wall_time_and_its_place() {
+        let now = Moment::new(30_000, 1_000_000);
+        let [older, old, later] = [(9, 900_000), (70, 980_000), (80, 1_000_001)]
+            .map(|(mono, wall)| Moment::new(mono, wall).across_reboot(now));
+        assert_eq!((older.mono, old.mono, later.mono), (0, 10_000, 30_000));
+        assert!(older < old && old < later && old.wall == 980_000);
     }
 
     #[test]

@@ -77,7 +77,8 @@ pub struct Cdr {
     pub outcome: String,
     /// Bitrix24's `STATUS_CODE`; empty: not known yet.
     pub status_code: Option<String>,
-    /// A restart closed the call.
+    /// A restart fell into the call; its outcome says whether it went on. If so, its media
+    /// figures are those since then.
     pub recovered: bool,
     /// Spans are told by the wall clock.
     pub wall_spans: bool,

@@ -146,8 +146,8 @@ pub fn call(cdr: &Cdr, legs: &[Leg], media: &[Media]) -> String {
 fn about(cdr: &Cdr) -> String {
     let code = |code: Option<u16>| code.map_or_else(String::new, |code| code.to_string());
     let flags = match (cdr.recovered, cdr.wall_spans) {
-        (true, true) => "closed by a restart; spans by the wall clock",
-        (true, false) => "closed by a restart",
+        (true, true) => "a restart fell into it; spans by the wall clock",
+        (true, false) => "a restart fell into it; media figures since then",
         _ => "",
     };
     let lines = [

@@ -78,6 +78,7 @@ impl Kind {
             | What::Resumed { .. }
             | What::Measured { .. }
             | What::MediaStarted { .. }
+            | What::Revived { .. }
             | What::PortalLinked { .. } => None,
         }
     }

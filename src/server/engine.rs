@@ -83,6 +83,8 @@ impl Engine {
 
     fn run(mut self) {
         let mut events = [EpollEvent::empty(); 32];
+        // Thousands of relays may be opened at once here, where nothing waits yet.
+        self.parts.outbound.order_all(&mut self.out.media);
         self.parts.outbound.carry_out(&mut self.out);
         while !self.parts.stop.load(Ordering::Acquire) {
             let timeout = self.timeout();

@@ -18,6 +18,7 @@ use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::input::Input;
+use cooee_signalling::switch::recover::Recovered;
 use cooee_signalling::switch::{Node as SwitchNode, Switch};
 use cooee_store::feed::{Feed, Meter as FeedMeter, Settings as FeedSettings};
 use cooee_store::store::Store;
@@ -68,7 +69,6 @@ pub struct Node {
     stop: Arc<AtomicBool>,
     unreachable: Arc<AtomicBool>,
     told: Spine,
-    recovered: usize,
 }
 
 impl Node {
@@ -113,9 +113,10 @@ impl Node {
             switch.shown().remember(&known.customer, &known.did, at);
         }
         let mut first = Output::default();
-        switch.recover(now, &recovery.live, recovery.same_boot, &mut first);
-        if !recovery.live.is_empty() {
-            tracing::warn!(calls = recovery.live.len(), "calls cut by a restart are being closed");
+        let found = switch.recover(now, &recovery.live, recovery.same_boot, &mut first);
+        if found != Recovered::default() {
+            let Recovered { revived, closed } = found;
+            tracing::warn!(revived, closed, "calls of before the restart");
         }
         let (spine, spine_thread) = Spine::start(Arc::clone(&telemetry))?;
         let told = spine.clone();
@@ -134,7 +135,6 @@ impl Node {
         let unreachable = Arc::new(AtomicBool::new(!names::tell(&plan, &inbox)));
         let engine = engine::start(parts)?;
         let feed_meter = feed.meter();
-        let recovered = recovery.live.len();
         Ok(Self {
             inbox,
             revisions: Mutex::new(vec![Arc::downgrade(&plan)]),
@@ -151,13 +151,7 @@ impl Node {
             stop,
             unreachable,
             told,
-            recovered,
         })
-    }
-
-    /// How many calls of an earlier run were closed.
-    pub const fn recovered(&self) -> usize {
-        self.recovered
     }
 
     /// What is measured and counted.

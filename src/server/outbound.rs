@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use cooee_journal::journal::Journal;
 use cooee_media::relay::Relay;
+use cooee_model::media::MediaCommand;
 use cooee_model::sample::Sample;
 use cooee_signalling::call::context::{Output, Record};
 use cooee_signalling::transaction;
@@ -18,6 +20,9 @@ use cooee_telemetry::stats::Direction;
 use crate::clock;
 use crate::spine::{Spine, Told};
 use crate::udp::Udp;
+
+/// How long the RTP plane may take to have room for the orders of a start, milliseconds.
+const START_PATIENCE: u32 = 1000;
 
 /// The way out of the engine.
 pub struct Outbound {
@@ -90,6 +95,22 @@ impl Outbound {
             self.telemetry.hooks.heard(heard);
         }
         out.clear();
+    }
+
+    /// Gives all orders of a start to the RTP plane, as fast as it takes them.
+    pub fn order_all(&self, orders: &mut Vec<MediaCommand>) {
+        let Some(relay) = &self.relay else { return };
+        let mut patience = START_PATIENCE;
+        orders.retain(|order| {
+            while !relay.send(order.clone()) {
+                if patience == 0 {
+                    return true;
+                }
+                patience -= 1;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            false
+        });
     }
 
     fn append(&mut self, records: &[Record]) {

@@ -115,6 +115,7 @@ fn log(fact: &Fact) {
         What::Measured { a, b } => {
             tracing::debug!(%call, seq, a.packets, a.lost, b.packets, b.lost, "measured");
         }
+        What::Revived { .. } => tracing::info!(%call, seq, "call goes on after a restart"),
         What::MediaStarted { side } => tracing::debug!(%call, seq, %side, "media started"),
     }
 }

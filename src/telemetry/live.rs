@@ -205,16 +205,47 @@ impl LiveCall {
                 self.amended = true;
                 self.close(account);
             }
+            What::Revived { account, held_by } => {
+                self.revive(account);
+                if let Some(by) = held_by {
+                    self.hold(*by, true);
+                }
+            }
             What::Measured { .. } | What::MediaStarted { .. } => {}
         }
         self.state = self.state_now();
     }
 
-    /// What the account says: a call that was taken up after a restart tells here what was not
-    /// seen, one that was amended what is known better.
     fn close(&mut self, account: &Account) {
         self.outcome = account.outcome.name();
         self.end_party = account.end_party.name();
+        let hold_is_known = !account.hold_unknown || account.hold_count > 0;
+        self.hold_ms = hold_is_known.then_some(account.hold_ms);
+        self.tell(account);
+    }
+
+    /// An earlier run of the node saw how the call came up.
+    fn revive(&mut self, account: &Account) {
+        let (times, tries) = (&account.times, account.legs.iter().filter(|l| l.side == Side::B));
+        self.anchor = times.invite;
+        self.started_us = times.invite.wall.div_euclid(1000);
+        self.ringing_us = times.b_18x.map(|at| self.told(at, account));
+        self.answered_us = times.b_200.map(|at| self.told(at, account));
+        self.attempts = u32::try_from(tries.count()).unwrap_or(u32::MAX);
+        self.tell(account);
+    }
+
+    /// A time of the account. Across a reboot the monotonic readings do not belong together.
+    fn told(&self, at: Moment, account: &Account) -> i64 {
+        match account.wall_spans {
+            true => at.wall.div_euclid(1000),
+            false => at.wall_us_on(self.anchor),
+        }
+    }
+
+    /// What the account says: a call that a restart fell into tells here what was not seen, one
+    /// that was amended what is known better.
+    fn tell(&mut self, account: &Account) {
         self.sip_final = account.sip_final;
         self.role = account.role.map_or(self.role, |role| role.name());
         self.customer.clone_from(&account.customer);
@@ -231,17 +262,10 @@ impl LiveCall {
         self.answer_err_ms = account.answer_err_ms;
         self.agent.clone_from(&account.agent);
         self.portal_call_id.clone_from(&account.portal_call_id);
-        let hold_is_known = !account.hold_unknown || account.hold_count > 0;
-        self.hold_ms = hold_is_known.then_some(account.hold_ms);
-        // Across a reboot the monotonic readings do not belong together.
-        let told = |moment: Moment| match account.wall_spans {
-            true => moment.wall.div_euclid(1000),
-            false => moment.wall_us_on(self.anchor),
-        };
         let times = &account.times;
         (self.connected_us, self.bridged_us) = (
-            times.agent.map(told).or(self.connected_us),
-            times.bridge.map(told).or(self.bridged_us),
+            times.agent.map(|at| self.told(at, account)).or(self.connected_us),
+            times.bridge.map(|at| self.told(at, account)).or(self.bridged_us),
         );
     }
 
@@ -292,7 +316,8 @@ impl Live {
         let ended = matches!(fact.what, What::Ended { .. });
         let known = self.calls.contains_key(&fact.call);
         // What a portal says after the end raises no call.
-        if !known && !ended && fact.seq > 0 {
+        let begins = fact.seq == 0 || matches!(fact.what, What::Revived { .. });
+        if !known && !ended && !begins {
             let mut recent = self.recent_calls();
             let of_call = recent.iter_mut().rev().find(|call| call.id == fact.call);
             if let Some(call) = of_call.filter(|call| fact.seq > call.seq) {
@@ -304,7 +329,7 @@ impl Live {
             return false;
         }
         if !known && self.calls.len() >= LIVE_MAX {
-            self.untracked.fetch_add(u64::from(fact.seq == 0), Ordering::Relaxed);
+            self.untracked.fetch_add(u64::from(begins), Ordering::Relaxed);
             return false;
         }
         {

@@ -142,6 +142,7 @@ impl Observer {
             | What::Held { .. }
             | What::Resumed { .. }
             | What::PortalLinked { .. }
+            | What::Revived { .. }
             | What::MediaStarted { .. } => {}
         }
     }
@@ -185,9 +186,9 @@ impl Observer {
         }
         let Some(agent) = times.agent else { return };
         self.queue.record(ns(agent.since(times.invite)));
-        // The end of a recovered call was not seen.
+        // The end of a call that a restart closed was not seen.
         if let Some(end) = times.end
-            && !account.recovered
+            && account.outcome != Outcome::Recovered
         {
             let connect = end.since(agent);
             self.connect.record(ns(connect));

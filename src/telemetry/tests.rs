@@ -247,6 +247,7 @@ fn spans_that_were_not_seen_are_not_recorded() {
     telemetry.observe(&ended(1, |account| {
         times(account);
         account.recovered = true;
+        account.outcome = Outcome::Recovered;
     }));
     telemetry.observe(&ended(2, |account| {
         times(account);

@@ -5,6 +5,7 @@
 mod answered;
 mod calls;
 mod challenged;
+mod crashes;
 mod failover;
 mod fence;
 mod lines;

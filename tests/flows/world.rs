@@ -21,6 +21,7 @@ use cooee_signalling::message::view::Message;
 use cooee_signalling::profile::plan::Peer;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::input::{Input, Revision};
+use cooee_signalling::switch::recover::Recovered;
 use cooee_signalling::switch::{Node, Switch};
 use cooee_signalling::transaction::flow::Flow;
 
@@ -86,6 +87,8 @@ pub struct World {
     pub media: Vec<MediaCommand>,
     pub rejected: Vec<Rejected>,
     pub heard: Vec<Heard>,
+    /// Each life of the node has a seed of its own.
+    life: u8,
 }
 
 impl World {
@@ -157,22 +160,10 @@ impl World {
     }
 
     fn configured(text: &str) -> Self {
-        let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
         let now = Moment::new(1_000_000_000_000, 1_770_000_000_000_000_000);
-        let node = Node {
-            plan: Arc::new(plan_of(text)),
-            setup: Setup {
-                locals: vec![local],
-                media: "192.0.2.1".parse().unwrap(),
-                latch: Latch::Strict,
-            },
-            ports: (10_000..10_040).step_by(2).collect(),
-            quarantine: Duration::from_secs(5),
-            seed: [42; 24],
-        };
         let mut world = Self {
             text: text.to_owned(),
-            switch: Switch::new(node, now),
+            switch: switch_of(text, now, 42),
             now,
             to_a: Vec::new(),
             to_b: Vec::new(),
@@ -182,9 +173,40 @@ impl World {
             media: Vec::new(),
             rejected: Vec::new(),
             heard: Vec::new(),
+            life: 42,
         };
         world.look_up();
         world
+    }
+
+    /// `kill -9` now, and a restart on what the journal had, `down` later. The peers remember.
+    pub fn crash(&mut self, down: Duration) -> Recovered {
+        self.now = self.now + down;
+        self.restart(true)
+    }
+
+    /// A new node takes up what the journal had.
+    pub fn restart(&mut self, same_boot: bool) -> Recovered {
+        self.life += 1;
+        self.switch = switch_of(&self.text, self.now, self.life);
+        self.recover(same_boot)
+    }
+
+    /// A new node that is not as the old one was.
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut Node)) -> Recovered {
+        self.life += 1;
+        let mut node = node_of(&self.text, self.life);
+        change(&mut node);
+        self.switch = Switch::new(node, self.now);
+        self.recover(true)
+    }
+
+    fn recover(&mut self, same_boot: bool) -> Recovered {
+        let mut out = Output::default();
+        let found = self.switch.recover(self.now, &self.snapshots, same_boot, &mut out);
+        self.take(out);
+        self.look_up();
+        found
     }
 
     pub fn input(&mut self, input: Input) {
@@ -320,6 +342,25 @@ fn plan_of(text: &str) -> Plan {
     loaded.unwrap_or_else(|findings| panic!("{findings}")).plan
 }
 
+fn switch_of(text: &str, now: Moment, seed: u8) -> Switch {
+    Switch::new(node_of(text, seed), now)
+}
+
+fn node_of(text: &str, seed: u8) -> Node {
+    let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
+    Node {
+        plan: Arc::new(plan_of(text)),
+        setup: Setup {
+            locals: vec![local],
+            media: "192.0.2.1".parse().unwrap(),
+            latch: Latch::Strict,
+        },
+        ports: (10_000..10_040).step_by(2).collect(),
+        quarantine: Duration::from_secs(5),
+        seed: [seed; 24],
+    }
+}
+
 fn last<'a>(messages: impl Iterator<Item = &'a Message>, kind: &str) -> String {
     let messages: Vec<_> = messages.collect();
     let found = messages.iter().rev().find(|m| title(m) == kind);
@@ -348,6 +389,7 @@ fn what(what: &What) -> &'static str {
         What::Amended { .. } => "Amended",
         What::Measured { .. } => "Measured",
         What::MediaStarted { .. } => "MediaStarted",
+        What::Revived { .. } => "Revived",
     }
 }
 

@@ -80,7 +80,7 @@ fn the_first_packet_of_each_side_is_told_once() {
     talk.world.send(MediaCommand::Close { call: talk.call });
     let mut told = Vec::new();
     talk.world.wait(|event| {
-        if let MediaEvent::FirstPacket { side, at, call } = event {
+        if let MediaEvent::Latched { side, at, call, .. } = event {
             assert_eq!(*call, talk.call);
             assert!(*at >= before && *at <= socket::now());
             told.push(*side);
@@ -128,8 +128,8 @@ fn silence_is_told_once_per_spell_and_not_on_hold() {
     let talk = Talk::with_timeout([20, 7], Duration::from_millis(300));
     let is_silent = |event: &MediaEvent| matches!(event, MediaEvent::Silent { .. });
     talk.flush_from_a(1);
-    let first_seen = talk.world.wait(|e| matches!(e, MediaEvent::FirstPacket { .. }));
-    let MediaEvent::FirstPacket { at, .. } = first_seen else { unreachable!() };
+    let first_seen = talk.world.wait(|e| matches!(e, MediaEvent::Latched { .. }));
+    let MediaEvent::Latched { at, .. } = first_seen else { unreachable!() };
     assert_eq!(
         talk.world.wait(is_silent),
         MediaEvent::Silent { call: talk.call, since: at },
@@ -290,7 +290,7 @@ fn what_a_full_receive_buffer_costs_is_known_at_the_close() {
     let (sender, events) = channel();
     // The worker stands still once it has told of the first packet.
     let tell = Arc::new(move |event: MediaEvent| {
-        let is_first = matches!(event, MediaEvent::FirstPacket { .. });
+        let is_first = matches!(event, MediaEvent::Latched { .. });
         sender.send(event).unwrap();
         if is_first {
             stopped.lock().unwrap().recv().unwrap();
@@ -306,7 +306,7 @@ fn what_a_full_receive_buffer_costs_is_known_at_the_close() {
     world.name(call, Side::B, b.addr, Latch::Strict);
     world.settle();
     a.send(&rtp(8, 0), world.at(RELAY_PORT_A));
-    world.wait(|event| matches!(event, MediaEvent::FirstPacket { .. }));
+    world.wait(|event| matches!(event, MediaEvent::Latched { .. }));
     for sequence in 1..=500 {
         a.send(&rtp(8, sequence), world.at(RELAY_PORT_A));
     }

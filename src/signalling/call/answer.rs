@@ -13,8 +13,8 @@ use crate::leg::half::{Cancel, Invite, LegState};
 use crate::leg::offer_answer::described;
 use crate::leg::uas::Passed;
 use crate::message::name::Name;
-use crate::message::view::Message;
-use crate::transaction::flow::{Hop, Measure};
+use crate::message::view::{Message, Method};
+use crate::transaction::flow::{Hop, Measure, Transmit};
 use crate::transaction::layer::ClientId;
 
 impl Call {
@@ -26,7 +26,7 @@ impl Call {
         }
         match response.code() {
             ..200 => self.b_progressed(cx, client, response),
-            200..300 => self.b_answered(cx, client, response),
+            200..300 => self.b_answered(cx, response),
             _ => self.b_failed(cx, response),
         }
     }
@@ -69,10 +69,10 @@ impl Call {
         self.answer_a(cx, passed, Some(measure));
     }
 
-    fn b_answered(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+    fn b_answered(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let Some(b) = &mut self.b else { return };
         match b.state {
-            LegState::Setup => self.b_came_up(cx, client, response),
+            LegState::Setup => self.b_came_up(cx, response),
             // The 2xx crossed our CANCEL: it stands, so it is acknowledged and ended
             // (RFC 3261, 9.1; 15).
             LegState::Ending if !b.acked => {
@@ -80,15 +80,17 @@ impl Call {
                 b.acked = true;
                 b.state = LegState::Up;
                 let cseq = response.cseq().map_or(0, |c| c.number);
-                self.send_ack(cx, Side::B, client, cseq, b"");
+                self.send_ack(cx, Side::B, cseq, b"");
                 self.send_bye(cx, Side::B, b"", None);
             }
-            _ if response.to_tag() == b.dialog.remote_tag => self.acknowledge_again(cx, client),
+            _ if response.to_tag() == b.dialog.remote_tag => {
+                self.acknowledge_again(cx, response);
+            }
             _ => self.end_fork(cx, response),
         }
     }
 
-    fn b_came_up(&mut self, cx: &mut Cx<'_>, client: ClientId, response: &Message) {
+    fn b_came_up(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let offered = self.invite.as_ref().is_some_and(|i| !sdp_of(i).is_empty());
         let Some(b) = &mut self.b else { return };
         b.dialog.learn(response);
@@ -125,7 +127,7 @@ impl Call {
         }
         if offered {
             let cseq = response.cseq().map_or(0, |c| c.number);
-            self.send_ack(cx, Side::B, client, cseq, b"");
+            self.send_ack(cx, Side::B, cseq, b"");
             if let Some(b) = &mut self.b {
                 b.acked = true;
             }
@@ -142,18 +144,16 @@ impl Call {
         self.answer_a(cx, passed, Some(measure));
     }
 
-    /// A copy of B's 2xx: our ACK was lost.
-    pub(super) fn acknowledge_again(&mut self, cx: &mut Cx<'_>, client: ClientId) {
-        for leg in [Some(&self.a), self.b.as_ref()].into_iter().flatten() {
-            if let Some((of, flow, bytes)) = &leg.ack
-                && *of == client
-            {
-                let bytes = bytes.clone();
-                let again =
-                    crate::transaction::flow::Transmit { flow: *flow, bytes, measure: None };
-                cx.out.sends.push(again);
-            }
+    /// A copy of a 2xx to an INVITE of ours: our ACK was lost. `false`: none has been sent yet.
+    pub(super) fn acknowledge_again(&mut self, cx: &mut Cx<'_>, response: &Message) -> bool {
+        let cseq = response.cseq().map_or(0, |c| c.number);
+        let is_2xx = response.method() == Method::Invite && (200..300).contains(&response.code());
+        let leg = self.side_of(response).filter(|_| is_2xx).and_then(|side| self.leg(side));
+        let Some((of, flow, bytes)) = leg.and_then(|l| l.ack.clone()) else { return false };
+        if of == cseq {
+            cx.out.sends.push(Transmit { flow, bytes, measure: None });
         }
+        of == cseq
     }
 
     /// A second 2xx from a fork further on: acknowledged and ended (RFC 3261, 13.2.2.4).

@@ -46,6 +46,8 @@ pub enum Purpose {
     Relay,
     /// The BYE of a try that was answered after it had been given up.
     Late,
+    /// The question whether the peer still knows the dialog, after a restart.
+    Ask,
 }
 
 /// What a call or a line wants to be woken for.
@@ -63,6 +65,8 @@ pub enum Alarm {
     MediaGone(Slot),
     /// The portal has had its time to speak of a call that is over.
     Settled(Slot),
+    /// Both peers are to be asked whether they are still there, after a restart.
+    Ask(Slot),
     /// A line's registration is due.
     Register(u32),
 }

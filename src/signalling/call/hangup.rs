@@ -11,7 +11,7 @@ use crate::call::context::{Alarm, Cx, Purpose};
 use crate::call::peers::Verdict;
 use crate::call::tries::Scope;
 use crate::call::{Call, Path};
-use crate::leg::half::LegState;
+use crate::leg::half::{Invite, LegState};
 use crate::leg::uas::Passed;
 use crate::message::name::Name;
 use crate::message::text::{lossy, number, param};
@@ -29,6 +29,16 @@ impl Call {
     /// A BYE from one side: answered at once, passed on with its Reason.
     pub fn bye(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, bye: &Message) {
         let was = self.leg_mut(side).map(|l| std::mem::replace(&mut l.state, LegState::Gone));
+        match (side, &self.b) {
+            (Side::A, _) if was == Some(LegState::Up) => self.a_has_answer(cx),
+            // Whatever became of our INVITE, its sender is gone: nothing more is waited for.
+            (Side::B, Some(b)) if !b.acked => {
+                if let Invite::Client(client) = b.invite {
+                    cx.core.tx.abandon(client);
+                }
+            }
+            _ => {}
+        }
         // The other side's BYE leaves first: that is the line which is still open.
         self.pass_bye(cx, side, was.unwrap_or(LegState::Gone), bye);
         self.reply(cx, side, server, bye, 200);
@@ -100,7 +110,7 @@ impl Call {
     pub fn b_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId, heard: bool) {
         self.late_unanswered(client);
         let Some(b) = &mut self.b else { return };
-        if b.invite != crate::leg::half::Invite::Client(client) || b.state == LegState::Gone {
+        if b.invite != Invite::Client(client) || b.state == LegState::Gone {
             return;
         }
         b.state = LegState::Gone;
@@ -202,7 +212,7 @@ impl Call {
     // ---------------------------------------------------------------- telling the other side
 
     /// Ends the A leg.
-    fn end_a(&mut self, cx: &mut Cx<'_>, reason: &[u8], measure: Option<Measure>) {
+    pub(super) fn end_a(&mut self, cx: &mut Cx<'_>, reason: &[u8], measure: Option<Measure>) {
         match self.a.state {
             LegState::Up if !self.a.acked => {
                 // RFC 3261, 15: no BYE before the ACK has come or been given up.
@@ -224,12 +234,10 @@ impl Call {
         match b.state {
             LegState::Setup => self.cancel_b(cx, reason),
             LegState::Up => {
-                if !b.acked
-                    && let crate::leg::half::Invite::Client(client) = b.invite
-                {
+                if !b.acked {
                     // A late offer that A never answered: the 2xx still wants its ACK.
                     let cseq = b.invite_cseq;
-                    self.send_ack(cx, Side::B, client, cseq, b"");
+                    self.send_ack(cx, Side::B, cseq, b"");
                 }
                 self.send_bye(cx, Side::B, reason, measure);
             }

@@ -215,7 +215,7 @@ impl Call {
             leg.refresh(response);
         }
         let Some(relay) = self.relays.get_mut(at) else { return };
-        let (from, server, client, cseq) = (relay.from, relay.server, relay.client, relay.cseq);
+        let (from, server, cseq) = (relay.from, relay.server, relay.cseq);
         let offer = relay.offer.take();
         let by_invite = relay.across == Method::Invite;
         let late = by_invite && sdp_of(&relay.request).is_empty();
@@ -238,7 +238,7 @@ impl Call {
             }
         }
         if by_invite && !late {
-            self.send_ack(cx, to, client, cseq, b"");
+            self.send_ack(cx, to, cseq, b"");
         }
         let sdp = self.redescribe(cx, from, body);
         let Some(relay) = self.relays.get(at) else { return };
@@ -258,14 +258,11 @@ impl Call {
     fn acknowledge(&mut self, cx: &mut Cx<'_>, to: Side, client: ClientId, response: &Message) {
         let Some(cseq) = response.cseq().filter(|c| c.method == b"INVITE") else { return };
         let waits = |r: &Relay| r.client == client && r.stage == Stage::Answered(true);
-        if self.relays.iter().any(waits) {
+        if self.relays.iter().any(waits) || response.code() >= 300 {
             return;
         }
-        let known = self.leg(to).and_then(|l| l.ack.as_ref()).is_some_and(|a| a.0 == client);
-        if known {
-            self.acknowledge_again(cx, client);
-        } else {
-            self.send_ack(cx, to, client, cseq.number, b"");
+        if !self.acknowledge_again(cx, response) {
+            self.send_ack(cx, to, cseq.number, b"");
         }
     }
 
@@ -287,7 +284,7 @@ impl Call {
                 self.hold_changed(cx, side, answer.holds);
             }
             let sdp = self.redescribe(cx, to, body);
-            self.send_ack(cx, to, relay.client, relay.cseq, &sdp);
+            self.send_ack(cx, to, relay.cseq, &sdp);
         }
         true
     }
@@ -337,7 +334,7 @@ impl Call {
                     cx.core.tx.acknowledged(relay.server);
                     if late {
                         // Its 2xx still wants an ACK, though nobody has answered its offer.
-                        self.send_ack(cx, relay.from.other(), relay.client, relay.cseq, b"");
+                        self.send_ack(cx, relay.from.other(), relay.cseq, b"");
                     }
                 }
             }

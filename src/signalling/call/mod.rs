@@ -15,7 +15,7 @@
 //! what passes while it is up, [`update`] what passes without an INVITE, [`hangup`] who ended it
 //! and why, [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who
 //! is called next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
-//! [`snapshot`] what a crash must not take.
+//! [`snapshot`] what a crash must not take, [`revive`] how it goes on after one.
 
 pub mod answer;
 pub mod context;
@@ -26,6 +26,7 @@ pub mod midcall;
 pub mod peers;
 pub mod pool;
 pub mod portal;
+pub mod revive;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;
@@ -206,34 +207,40 @@ impl Call {
     }
 
     /// Sends an ACK to a 2xx and keeps it for copies of that 2xx.
-    fn send_ack(&mut self, cx: &mut Cx<'_>, side: Side, of: ClientId, cseq: u32, sdp: &[u8]) {
+    fn send_ack(&mut self, cx: &mut Cx<'_>, side: Side, cseq: u32, sdp: &[u8]) {
         let secret = cx.core.random();
         let Some(leg) = self.leg_mut(side) else { return };
         let Some(local) = cx.core.local(leg.flow) else { return };
         let branch = format!("z9hG4bKa{secret:016x}");
         let bytes = leg.write_ack(cseq, local, &branch, sdp);
         let flow = leg.dialog.next_hop(leg.flow);
-        leg.ack = Some((of, flow, bytes.clone()));
+        leg.ack = Some((cseq, flow, bytes.clone()));
         cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes, measure: None });
     }
 
-    /// Tells the relay where a leg's peer wants its media.
+    /// Notes where a leg's peer wants its media, and tells the relay.
     fn point(&mut self, cx: &mut Cx<'_>, side: Side, described: &Described) {
-        if self.path != Path::Relayed {
+        let Some(leg) = self.leg_mut(side) else { return };
+        // A refresh names nothing new: the relay keeps the source that it has found.
+        if leg.pointed == described.digest {
             return;
         }
-        // A refresh names nothing new: the relay keeps the source that it has found.
-        match self.leg_mut(side) {
-            Some(leg) if leg.pointed == described.digest => return,
-            Some(leg) => leg.pointed = described.digest,
-            None => {}
-        }
-        let trunk = self.leg(side).and_then(|l| cx.core.plan.trunk(&l.trunk));
+        leg.pointed = described.digest;
+        leg.media = described.media;
+        leg.source = None;
+        self.tell_relay(cx, side);
+    }
+
+    /// Tells the relay what is known of a leg's media.
+    fn tell_relay(&self, cx: &mut Cx<'_>, side: Side) {
+        let Some(leg) = self.leg(side).filter(|_| self.path == Path::Relayed) else { return };
+        let trunk = cx.core.plan.trunk(&leg.trunk);
         let latch = match trunk.map(|t| &t.media_allow) {
             Some(networks) if !networks.is_empty() => Latch::Networks(networks.clone()),
             _ => cx.core.setup.latch.clone(),
         };
-        let media = described.media.map(|(rtp, rtcp)| PeerMedia { rtp, rtcp, latch });
+        let source = leg.source;
+        let media = leg.media.map(|(rtp, rtcp)| PeerMedia { rtp, rtcp, latch, source });
         cx.out.media.push(MediaCommand::Peer { call: self.id, side, media });
     }
 

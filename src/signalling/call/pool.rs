@@ -33,7 +33,20 @@ impl Pool {
             self.free.push(port);
         }
         let count = u64::try_from(self.free.len()).ok().filter(|&n| n > 0)?;
-        let port = self.free.swap_remove(usize::try_from(random % count).ok()?);
+        self.lease_at(usize::try_from(random % count).ok()?)
+    }
+
+    /// Leases the two pairs that a call had before a restart; `None`: one is not there, or taken.
+    pub fn lease_again(&mut self, (a, b): (u16, u16)) -> Option<(Lease, Lease)> {
+        let at = |pool: &Self, port| pool.free.iter().position(|&free| free == port);
+        at(self, b).filter(|_| a != b)?;
+        let a = self.lease_at(at(self, a)?)?;
+        Some((a, self.lease_at(at(self, b)?)?))
+    }
+
+    fn lease_at(&mut self, at: usize) -> Option<Lease> {
+        let port = self.free.get(at).copied()?;
+        self.free.swap_remove(at);
         let epoch = self.epochs.entry(port).or_default();
         *epoch += 1;
         self.leased += 1;
@@ -68,5 +81,18 @@ mod tests {
         assert_eq!(pool.lease(at(5), 7), None);
         assert_eq!(pool.lease(at(6), 7), Some(Lease { port: first.port, epoch: 2 }));
         assert_eq!(pool.leased(), 2);
+    }
+
+    #[test]
+    fn both_pairs_of_an_earlier_run_are_had_or_none() {
+        let mut pool = Pool::new(vec![10_000, 10_002, 10_004], Duration::from_secs(5));
+        for ports in [(10_000, 10_006), (10_006, 10_000), (10_002, 10_002)] {
+            assert_eq!(pool.lease_again(ports), None);
+            assert_eq!(pool.leased(), 0);
+        }
+        let (a, b) = pool.lease_again((10_000, 10_004)).unwrap();
+        assert_eq!((a.port, b.port, pool.leased()), (10_000, 10_004, 2));
+        assert_eq!(pool.lease_again((10_002, 10_000)), None);
+        assert_eq!(pool.lease(Moment::default(), 7).map(|l| l.port), Some(10_002));
     }
 }

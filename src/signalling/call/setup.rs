@@ -262,11 +262,15 @@ impl Call {
         let Some(invite) = &self.invite else { return };
         let name = &cx.core.plan.settings.user_agent;
         let bytes = uas::answer(&self.a, invite, name, passed);
+        let kept = bytes.clone();
         cx.core.tx.respond(cx.now, server, passed.code, bytes, measure, &mut cx.out.sends);
         if passed.code >= 200 {
             self.invite = None;
             self.dirty = true;
             self.a.state = if passed.code < 300 { LegState::Up } else { LegState::Gone };
+            if passed.code < 300 {
+                self.a.answer = kept;
+            }
             if let Some(leg) = self.account.legs.first_mut() {
                 leg.result = passed.code;
                 if passed.code < 300 {
@@ -352,10 +356,7 @@ impl Call {
         if self.relay_acked(cx, Side::A, cseq, ack) || self.a.acked {
             return;
         }
-        self.a.acked = true;
-        if let Invite::Server(server) = self.a.invite {
-            cx.core.tx.acknowledged(server);
-        }
+        self.a_has_answer(cx);
         self.dirty = true;
         self.ack_late_offer(cx, ack);
         if let Some(reason) = self.a.bye_waits.take() {
@@ -363,9 +364,17 @@ impl Call {
         }
     }
 
+    /// A has our 2xx: by its ACK, or by its BYE.
+    pub(super) fn a_has_answer(&mut self, cx: &mut Cx<'_>) {
+        self.a.acked = true;
+        self.a.answer = bytes::Bytes::new();
+        if let Invite::Server(server) = self.a.invite {
+            cx.core.tx.acknowledged(server);
+        }
+    }
+
     fn ack_late_offer(&mut self, cx: &mut Cx<'_>, ack: &Message) {
         let Some(b) = &self.b else { return };
-        let Invite::Client(client) = b.invite else { return };
         if b.acked || b.state != LegState::Up {
             return;
         }
@@ -375,7 +384,7 @@ impl Call {
             self.point(cx, Side::A, &described);
         }
         let sdp = self.redescribe(cx, Side::B, answer);
-        self.send_ack(cx, Side::B, client, cseq, &sdp);
+        self.send_ack(cx, Side::B, cseq, &sdp);
         if let Some(b) = &mut self.b {
             b.acked = true;
         }

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::late::{LateImage, LateOut};
 use crate::call::portal::Word;
+use crate::call::revive::{LegLife, Life};
 use crate::call::tries::Tries;
 use crate::call::{Call, Path};
 use crate::leg::asked::Asked;
@@ -21,6 +22,7 @@ use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::profile::decision::Decision;
 use crate::transaction::flow::Flow;
+use crate::transaction::key::Token;
 use crate::transaction::layer::Arrival;
 use crate::transaction::slots::Slot;
 
@@ -55,6 +57,8 @@ struct ImageOut<'a> {
     word: &'a Word,
     #[n(40)]
     late: Option<LateOut<'a>>,
+    #[n(8)]
+    life: Life,
 }
 
 #[derive(Encode)]
@@ -82,11 +86,14 @@ pub(super) struct LegOut<'a> {
     holds: bool,
     #[n(50)]
     asked: &'a Asked,
+    #[n(10)]
+    life: LegLife,
 }
 
+/// The image of a call as it is read.
 #[derive(Decode)]
 #[cbor(map)]
-struct Image {
+pub struct Image {
     #[n(0)]
     account: Account,
     #[n(1)]
@@ -99,11 +106,41 @@ struct Image {
     a: LegImage,
     #[n(5)]
     b: Option<LegImage>,
+    #[n(6)]
+    ports: Option<(u16, u16)>,
     #[n(7)]
     #[cbor(default)]
     word: Word,
     #[n(40)]
     late: Option<LateImage>,
+    #[n(8)]
+    life: Option<Life>,
+}
+
+impl Image {
+    /// Reads an image.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(call: CallId, bytes: &[u8]) -> Result<Self, Unreadable> {
+        minicbor::decode(bytes).map_err(|e| Unreadable { call, why: e.to_string() })
+    }
+
+    /// The call's place, which its tags name.
+    pub fn place(&self) -> Option<u32> {
+        Token::read(self.a.dialog.local_tag.as_bytes()).map(|token| token.index)
+    }
+
+    /// Whether both legs were up: the call can go on.
+    pub fn is_up(&self) -> bool {
+        let up = |leg: &LegImage| leg.state == LegState::Up;
+        !self.ended && self.life.is_some() && up(&self.a) && self.b.as_ref().is_some_and(up)
+    }
+
+    /// The port pairs that A and B send to.
+    pub const fn ports(&self) -> Option<(u16, u16)> {
+        self.ports
+    }
 }
 
 #[derive(Decode)]
@@ -131,6 +168,9 @@ pub(super) struct LegImage {
     holds: bool,
     #[n(50)]
     asked: Option<Asked>,
+    #[n(10)]
+    #[cbor(default)]
+    life: LegLife,
 }
 
 impl Call {
@@ -148,6 +188,7 @@ impl Call {
             ports,
             word: &self.word,
             late: LateOut::of(&self.late),
+            life: self.life(),
         };
         let mut bytes = Vec::with_capacity(2048);
         // Writing to memory does not fail.
@@ -155,22 +196,13 @@ impl Call {
         bytes
     }
 
-    /// Rebuilds a call from its image, at a new place. Its media is over; its INVITEs are found
-    /// again by what the image holds of them.
-    ///
-    /// # Errors
-    /// If the image cannot be read.
-    pub fn restore(
-        cx: &mut Cx<'_>,
-        id: CallId,
-        slot: Slot,
-        bytes: &[u8],
-    ) -> Result<Self, Unreadable> {
-        let image: Image =
-            minicbor::decode(bytes).map_err(|e| Unreadable { call: id, why: e.to_string() })?;
+    /// Rebuilds a call from its image. Its media is over until it is revived; its INVITEs are
+    /// found again by what the image holds of them.
+    pub fn restore(cx: &mut Cx<'_>, id: CallId, slot: Slot, image: Image) -> Self {
+        let life = image.life.unwrap_or_default();
         let (a, invite) = restore_a(cx, slot, image.a);
         let b = image.b.map(|b| restore_b(cx, slot, b));
-        Ok(Self {
+        Self {
             id,
             slot,
             a,
@@ -182,29 +214,28 @@ impl Call {
             attempt: u32::MAX,
             tries: Tries::default(),
             late: image.late.map(|late| late.restore(cx, slot)).unwrap_or_default(),
-            line: String::new(),
+            line: life.line,
             path: Path::Over,
             leases: None,
-            audio: None,
+            audio: life.audio,
             slots: None,
             early: Vec::new(),
             relays: Vec::new(),
             ended: image.ended,
-            held: None,
+            held: life.held,
             forwarded: (None, None),
             word: image.word,
             resting: false,
             seq: image.seq,
             dirty: true,
-        })
+        }
     }
 
     /// Closes a call that a crash cut: both peers are told, the account says so.
     pub fn close_recovered(&mut self, cx: &mut Cx<'_>, same_boot: bool) {
         const REASON: &[u8] = b"Q.850;cause=41;text=\"recovered after restart\"";
         if !self.ended {
-            self.account.recovered = true;
-            self.account.wall_spans = !same_boot;
+            self.cut_by_restart(cx, same_boot);
             self.account.reason = "cut by a restart".to_owned();
         }
         if self.a.state == LegState::Setup {
@@ -223,7 +254,9 @@ impl Call {
         for side in [Side::A, Side::B] {
             let state = self.leg(side).map_or(LegState::Gone, |l| l.state);
             match (side, state) {
-                (_, LegState::Up) => self.send_bye(cx, side, REASON, None),
+                // Its 2xx is sent again until the ACK: the BYE waits for that.
+                (Side::A, LegState::Up) => self.end_a(cx, REASON, None),
+                (Side::B, LegState::Up) => self.send_bye(cx, side, REASON, None),
                 // A BYE or CANCEL was under way: said again, in case it was lost with us.
                 (Side::A, LegState::Ending) => self.send_bye(cx, side, REASON, None),
                 (Side::B, LegState::Ending) => self.send_bye(cx, side, REASON, None),
@@ -247,6 +280,7 @@ pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
         acked: leg.acked,
         holds: leg.holds,
         asked: &leg.asked,
+        life: leg.life(),
     }
 }
 
@@ -270,20 +304,26 @@ fn leg_of(side: Side, image: LegImage) -> Leg {
     leg.acked = image.acked;
     leg.holds = image.holds;
     leg.asked = image.asked.unwrap_or_default();
+    leg.live_again(image.life);
     leg
 }
 
 fn restore_a(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> (Leg, Option<Message>) {
     let head = [image.invite.as_slice(), b"\r\n"].concat();
     let mut leg = leg_of(Side::A, image);
+    let owner = Owner::Leg(slot, Side::A, Purpose::Invite);
     if leg.state != LegState::Setup {
-        // Whether the ACK came is not worth waiting for.
-        leg.acked = true;
+        let answer = (leg.flow, leg.answer.clone());
+        let waits = leg.state == LegState::Up && !leg.acked;
+        let (tx, sends) = (&mut cx.core.tx, &mut cx.out.sends);
+        match waits.then(|| tx.adopt_answer(cx.now, answer, owner, sends)).flatten() {
+            Some(server) => leg.invite = Invite::Server(server),
+            None => leg.acked = true,
+        }
         return (leg, None);
     }
     // Its Content-Length counts a body that is not kept: nobody asks for it any more.
     let Ok(invite) = Message::read(bytes::Bytes::from(head)) else { return (leg, None) };
-    let owner = Owner::Leg(slot, Side::A, Purpose::Invite);
     if let Arrival::New(server) = cx.core.tx.open(&invite, leg.flow, owner) {
         leg.invite = Invite::Server(server);
     }

@@ -5,6 +5,7 @@ use cooee_model::fact::What;
 use cooee_model::ids::Side;
 use cooee_model::media::{MediaCommand, MediaEvent};
 use cooee_model::moment::Moment;
+use std::net::SocketAddr;
 
 use crate::call::context::Cx;
 use crate::call::{Call, Path};
@@ -59,9 +60,7 @@ impl Call {
     /// What the RTP plane has seen.
     pub fn media_seen(&mut self, cx: &mut Cx<'_>, event: &MediaEvent) {
         match *event {
-            MediaEvent::FirstPacket { side, at, .. } => {
-                self.fact(cx, at, What::MediaStarted { side });
-            }
+            MediaEvent::Latched { side, source, at, .. } => self.latched(cx, side, source, at),
             MediaEvent::Forwarded { side, at, .. } => {
                 match side {
                     Side::A => self.forwarded.0 = self.forwarded.0.or(Some(at)),
@@ -86,6 +85,18 @@ impl Call {
                 cx.note(self.id, "the relay does not know this call");
                 self.media_over(cx);
             }
+        }
+    }
+
+    /// The relay believes a source: kept for a restart, so that nobody else takes its place then.
+    fn latched(&mut self, cx: &mut Cx<'_>, side: Side, source: SocketAddr, at: Moment) {
+        let Some(leg) = self.leg_mut(side) else { return };
+        let is_first = !std::mem::replace(&mut leg.heard, true);
+        if leg.source.replace(source) != Some(source) {
+            self.dirty = true;
+        }
+        if is_first {
+            self.fact(cx, at, What::MediaStarted { side });
         }
     }
 
@@ -129,7 +140,10 @@ impl Call {
     }
 
     pub(super) fn add_hold(&mut self, since: Moment, until: Moment) {
-        let span = u64::try_from((until - since).as_millis()).unwrap_or(u64::MAX);
+        let span = match self.account.wall_spans {
+            true => u64::try_from(until.wall.saturating_sub(since.wall) / 1_000_000).unwrap_or(0),
+            false => u64::try_from((until - since).as_millis()).unwrap_or(u64::MAX),
+        };
         self.account.hold_ms = self.account.hold_ms.saturating_add(span);
     }
 }

@@ -1,5 +1,7 @@
 //! The state of one leg: its dialog, its INVITE, its media description, its port lease.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use cooee_model::ids::Side;
 
@@ -84,14 +86,22 @@ pub struct Leg {
     pub cancel: Cancel,
     /// A: our 2xx has been acknowledged. B: we have acknowledged its 2xx.
     pub acked: bool,
-    /// B: the last ACK, sent again for each copy of the 2xx; with the INVITE that it is for.
-    pub ack: Option<(ClientId, Flow, Bytes)>,
+    /// The last ACK, sent again for each copy of its 2xx; with the CSeq that both have.
+    pub ack: Option<(u32, Flow, Bytes)>,
+    /// A: our 2xx, until its ACK.
+    pub answer: Bytes,
     /// A BYE that must wait for the ACK (RFC 3261, 15), with its Reason.
     pub bye_waits: Option<Vec<u8>>,
     /// What we say about media.
     pub description: Description,
     /// What the peer asked us to prove.
     pub asked: Asked,
+    /// Where the peer's description wants its RTP and RTCP.
+    pub media: Option<(SocketAddr, SocketAddr)>,
+    /// Where the peer's RTP comes from, as the relay believes.
+    pub source: Option<SocketAddr>,
+    /// Whether any RTP of the peer was believed so far.
+    pub heard: bool,
     /// Whether the peer holds the other side.
     pub holds: bool,
     /// Digest of the peer's description that the relay works by; 0: none.
@@ -122,9 +132,13 @@ impl Leg {
             cancel: Cancel::No,
             acked: false,
             ack: None,
+            answer: Bytes::new(),
             bye_waits: None,
             description: Description::new(description_id),
             asked: Asked::new(),
+            media: None,
+            source: None,
+            heard: false,
             holds: false,
             pointed: 0,
             takes_update: false,

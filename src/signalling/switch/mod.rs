@@ -76,8 +76,6 @@ pub struct Switch {
     core: Core,
     calls: Slots<Call>,
     by_id: BTreeMap<CallId, Slot>,
-    /// Calls of an earlier run, by the tags that their peers know.
-    restored: BTreeMap<String, Slot>,
     /// Addresses that trunks' names led to, with the trunk and until when they are believed.
     sources: BTreeMap<IpAddr, (usize, Moment)>,
     rates: Rates,
@@ -111,7 +109,6 @@ impl Switch {
             },
             calls: Slots::default(),
             by_id: BTreeMap::new(),
-            restored: BTreeMap::new(),
             sources: BTreeMap::new(),
             rates: Rates::default(),
             proofs: Proofs::default(),
@@ -211,6 +208,9 @@ impl Switch {
                 Alarm::MediaGone(slot) => {
                     self.step_at(now, now, slot, out, |call, cx| call.media_over(cx));
                 }
+                Alarm::Ask(slot) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.ask_after_peers(cx));
+                }
                 Alarm::Settled(slot) => {
                     self.step_at(now, now, slot, out, |call, _| call.settled());
                 }
@@ -279,9 +279,6 @@ impl Switch {
                 let numbers = &call.plan.policy.numbers;
                 self.portals.forget(&call.account.customer, slot, numbers, portal_call);
             }
-            if !self.restored.is_empty() {
-                self.restored.retain(|_, s| *s != slot);
-            }
         }
     }
 
@@ -293,7 +290,6 @@ impl Switch {
             named(&call.a.dialog.local_tag)
                 || call.b.as_ref().is_some_and(|b| named(&b.dialog.local_tag))
         };
-        let here = self.calls.at(token.index).filter(|(_, call)| own(call)).map(|(slot, _)| slot);
-        here.or_else(|| self.restored.get(std::str::from_utf8(tag).ok()?).copied())
+        self.calls.at(token.index).filter(|(_, call)| own(call)).map(|(slot, _)| slot)
     }
 }

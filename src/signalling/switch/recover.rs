@@ -1,14 +1,25 @@
-//! After a crash: the calls that were cut are closed, and both peers of each are told.
+//! After a crash: answered calls go on, the others are closed and both peers of each are told.
 
 use cooee_model::ids::CallId;
 use cooee_model::moment::Moment;
 
 use crate::call::Call;
 use crate::call::context::{Cx, Note, Output};
+use crate::call::snapshot::Image;
 use crate::switch::Switch;
 
+/// What became of the calls of an earlier run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Answered calls that go on.
+    pub revived: usize,
+    /// Calls that are closed, or were over and wait for their last word.
+    pub closed: usize,
+}
+
 impl Switch {
-    /// Closes the calls whose last snapshots the journal gave back.
+    /// Takes up the calls whose last snapshots the journal gave back. To be called before any
+    /// other input.
     ///
     /// `same_boot`: the monotonic clock has gone on, so spans across the gap are true.
     pub fn recover(
@@ -17,33 +28,60 @@ impl Switch {
         snapshots: &[(CallId, Vec<u8>)],
         same_boot: bool,
         out: &mut Output,
-    ) {
+    ) -> Recovered {
+        let mut found = Recovered::default();
         for (id, bytes) in snapshots {
-            let slot = self.calls.next();
-            let mut cx = Cx { now, received: now, core: &mut self.core, out };
-            let mut call = match Call::restore(&mut cx, *id, slot, bytes) {
-                Ok(call) => call,
+            let image = match Image::read(*id, bytes) {
+                Ok(image) => image,
                 Err(unreadable) => {
                     out.notes.push(Note { call: Some(*id), text: unreadable.to_string() });
                     continue;
                 }
             };
-            call.close_recovered(&mut cx, same_boot);
-            call.settle(&mut cx);
-            let tags = [Some(&call.a), call.b.as_ref()]
-                .into_iter()
-                .flatten()
-                .map(|leg| leg.dialog.local_tag.clone());
-            self.restored.extend(tags.map(|tag| (tag, slot)));
-            let numbers = &call.plan.policy.numbers;
-            self.portals.wait(&call.account.customer, slot, numbers);
-            if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {
-                self.portals.link(portal, named, slot);
+            match self.take_up(now, *id, image, same_boot, out) {
+                true => found.revived += 1,
+                false => found.closed += 1,
             }
-            self.rates.call_begins(&call.a.trunk);
-            self.calls.insert(call);
-            self.by_id.insert(*id, slot);
-            self.put_to_rest(slot);
         }
+        found
+    }
+
+    /// Takes up one call; whether it goes on.
+    fn take_up(
+        &mut self,
+        now: Moment,
+        id: CallId,
+        image: Image,
+        same_boot: bool,
+        out: &mut Output,
+    ) -> bool {
+        // Its tags name its place: there its peers find it.
+        let is_found = image.place().is_some_and(|place| self.calls.prefer(place));
+        let slot = self.calls.next();
+        let (is_up, ports) = (image.is_up(), image.ports());
+        let mut cx = Cx { now, received: now, core: &mut self.core, out };
+        let mut call = Call::restore(&mut cx, id, slot, image);
+        let goes_on = is_up && is_found && call.is_reachable(&cx);
+        let leases = ports.filter(|_| goes_on).map(|ports| cx.core.pool.lease_again(ports));
+        let goes_on = goes_on && leases != Some(None);
+        if goes_on {
+            call.revive(&mut cx, leases.flatten(), same_boot);
+        } else {
+            if is_up {
+                cx.note(id, "cannot go on: its RTP ports or SIP socket are gone");
+            }
+            call.close_recovered(&mut cx, same_boot);
+        }
+        call.settle(&mut cx);
+        let numbers = &call.plan.policy.numbers;
+        self.portals.wait(&call.account.customer, slot, numbers);
+        if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {
+            self.portals.link(portal, named, slot);
+        }
+        self.rates.call_begins(&call.a.trunk);
+        self.calls.insert(call);
+        self.by_id.insert(id, slot);
+        self.put_to_rest(slot);
+        goes_on
     }
 }

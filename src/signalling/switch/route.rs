@@ -10,7 +10,7 @@ use cooee_model::moment::Moment;
 use crate::call::context::{Output, Owner, Purpose};
 use crate::call::peers::Place;
 use crate::leg::dialog::response_to;
-use crate::leg::half::{ALLOW, Invite};
+use crate::leg::half::{ALLOW, Invite, LegState};
 use crate::message::name::Name;
 use crate::message::transport::Transport;
 use crate::message::view::{Message, Method};
@@ -72,7 +72,11 @@ impl Switch {
 
     fn response(&mut self, now: Moment, received: Moment, response: &Message, out: &mut Output) {
         let heard = self.core.tx.hear(now, response, &mut out.sends);
-        let Heard::For(owner, client) = heard else { return };
+        let (owner, client) = match heard {
+            Heard::For(owner, client) => (owner, client),
+            Heard::Stray => return self.stray(now, received, response, out),
+            Heard::Absorbed => return,
+        };
         match owner {
             Owner::Leg(slot, side, purpose) => {
                 self.step_at(now, received, slot, out, |call, cx| match purpose {
@@ -80,11 +84,22 @@ impl Switch {
                     Purpose::Relay => call.relay_responded(cx, side, client, response),
                     Purpose::Bye => call.bye_responded(cx, side, response),
                     Purpose::Late => call.late_bye_responded(cx, client, response),
+                    Purpose::Ask => call.peer_said(cx, side, response),
                     Purpose::Cancel => {}
                 });
             }
             Owner::Line(line) => self.registered(now, line, response, out),
             Owner::Nobody => {}
+        }
+    }
+
+    /// A response to nothing that we know of: a 2xx to an INVITE of an earlier run wants its ACK.
+    fn stray(&mut self, now: Moment, received: Moment, response: &Message, out: &mut Output) {
+        if response.method() == Method::Invite
+            && (200..300).contains(&response.code())
+            && let Some(slot) = self.call_of_tag(response.from_tag())
+        {
+            self.step_at(now, received, slot, out, |call, cx| call.answered_before(cx, response));
         }
     }
 
@@ -103,7 +118,7 @@ impl Switch {
                     Purpose::Relay => call.relay_unanswered(cx, client),
                     Purpose::Bye => call.leg_gone(side),
                     Purpose::Late => call.late_over(client),
-                    Purpose::Cancel => {}
+                    Purpose::Cancel | Purpose::Ask => {}
                 });
             }
             Owner::Line(line) => self.register_failed(now, line, "no answer", out),
@@ -192,8 +207,12 @@ impl Switch {
         }
         let cseq = message.cseq().map_or(0, |c| c.number);
         let Some(leg) = self.calls.get_mut(slot).and_then(|c| c.leg_mut(side)) else { return };
-        // Requests of one dialog come in order (RFC 3261, 12.2.2).
-        if leg.dialog.remote_cseq != 0 && cseq <= leg.dialog.remote_cseq {
+        // Requests of one dialog come in order (RFC 3261, 12.2.2). A BYE that was taken, and whose
+        // 200 a crash took, comes again.
+        let bye_again = message.method() == Method::Bye
+            && leg.state == LegState::Gone
+            && cseq == leg.dialog.remote_cseq;
+        if leg.dialog.remote_cseq != 0 && cseq <= leg.dialog.remote_cseq && !bye_again {
             return self.refuse(received, flow, &message, (500, Refusal::NoDialog), out);
         }
         leg.dialog.remote_cseq = cseq;

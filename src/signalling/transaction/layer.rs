@@ -243,6 +243,22 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// Takes over an INVITE that an earlier run answered with the 2xx `bytes` and whose ACK is not
+    /// known to have come: the 2xx is sent again until it does.
+    pub fn adopt_answer(
+        &mut self,
+        now: Moment,
+        (flow, bytes): (Flow, Bytes),
+        owner: O,
+        sends: &mut Vec<Transmit>,
+    ) -> Option<ServerId> {
+        let answer = Message::read(bytes.clone()).ok()?;
+        // The answer has the Via, tags and CSeq of its request, so it is found by the same names.
+        let Arrival::New(id) = self.open(&answer, flow, owner) else { return None };
+        self.respond(now, id, answer.code(), bytes, None, sends);
+        Some(id)
+    }
+
     /// Sends a response. After a final one, further calls do nothing.
     pub fn respond(
         &mut self,

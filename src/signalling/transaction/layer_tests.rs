@@ -53,6 +53,21 @@ fn run(layer: &mut Transactions<u8>, end: u64) -> (Vec<u64>, Vec<Expired<u8>>) {
     (sent, expired)
 }
 
+#[test]
+fn an_answer_of_an_earlier_run_is_sent_until_its_ack_and_absorbs_copies() {
+    let mut layer = layer();
+    let mut sends = Vec::new();
+    let bytes = response(200, "z9hG4bKa", "INVITE").bytes().clone();
+    let id = layer.adopt_answer(at(0), (FLOW, bytes), 9, &mut sends).unwrap();
+    assert_eq!(sends.len(), 1);
+    assert!(layer.absorb(&request("INVITE", "z9hG4bKa"), &mut sends));
+    assert_eq!(sends.len(), 2);
+    assert_eq!(run(&mut layer, 2000).0, [500, 1500]);
+    layer.acknowledged(id);
+    assert_eq!(run(&mut layer, 40_000), (vec![], vec![]));
+    assert_eq!(layer.len(), (0, 0));
+}
+
 fn open(layer: &mut Transactions<u8>, method: &str) -> ServerId {
     match layer.open(&request(method, "z9hG4bKa"), FLOW, 9) {
         Arrival::New(id) => id,

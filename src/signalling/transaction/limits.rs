@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Most transactions of one kind at a time. Past it a new request gets 503 without state.
 pub const TRANSACTIONS: usize = 1 << 20;
 
+/// Places of one kind that a journal may name: more than there are calls or transactions.
+pub const PLACES: u32 = 1 << 20;
+
 /// The base values of RFC 3261, table 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {

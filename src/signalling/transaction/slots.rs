@@ -1,5 +1,7 @@
 //! A slab with generations: small keys, O(1) lookup, an order that does not depend on a hash.
 
+use crate::transaction::limits::PLACES;
+
 /// Names one entry of a [`Slots`]; a key of an entry that has gone finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot {
@@ -50,6 +52,21 @@ impl<T> Slots<T> {
                 Slot { index: u32::try_from(self.places.len()).unwrap_or(u32::MAX), generation: 0 }
             }
         }
+    }
+
+    /// Makes the place `index` the one that the next entry gets; `false`: it is taken, or too far.
+    pub fn prefer(&mut self, index: u32) -> bool {
+        if index >= PLACES {
+            return false;
+        }
+        while self.places.len() <= index as usize {
+            self.free.push(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
+            self.places.push(Place { generation: 0, entry: None });
+        }
+        let Some(at) = self.free.iter().rposition(|&free| free == index) else { return false };
+        let last = self.free.len() - 1;
+        self.free.swap(at, last);
+        true
     }
 
     /// Adds an entry.
@@ -116,5 +133,18 @@ mod tests {
         assert_eq!((first.index, slots.get(first), slots.get(second)), (0, None, Some(&"b")));
         assert_eq!(slots.remove(first), None);
         assert_eq!((slots.len(), slots.iter().count()), (1, 1));
+    }
+
+    #[test]
+    fn a_place_can_be_named_once() {
+        let mut slots = Slots::default();
+        assert!(slots.prefer(3));
+        assert_eq!(slots.insert("d"), Slot { index: 3, generation: 0 });
+        assert!(!slots.prefer(3) && !slots.prefer(u32::MAX));
+        assert!(slots.prefer(1));
+        assert_eq!(slots.insert("b").index, 1);
+        let mut rest = [slots.insert("x").index, slots.insert("y").index];
+        rest.sort_unstable();
+        assert_eq!((rest, slots.next().index, slots.len()), ([0, 2], 4, 4));
     }
 }

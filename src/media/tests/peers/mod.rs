@@ -113,7 +113,7 @@ impl World {
 
     pub fn name(&self, call: CallId, side: Side, rtp: SocketAddr, latch: Latch) {
         let rtcp = SocketAddr::new(rtp.ip(), rtp.port() + 1);
-        let media = Some(PeerMedia { rtp, rtcp, latch });
+        let media = Some(PeerMedia { rtp, rtcp, latch, source: None });
         self.send(MediaCommand::Peer { call, side, media });
     }
 
