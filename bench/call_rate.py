@@ -21,6 +21,8 @@ from heavy import Tcpdump, packets  # noqa: E402
 from node import Node  # noqa: E402
 from sipp import Sipp  # noqa: E402
 
+from peers import PEERS  # noqa: E402
+
 CALLER, CALLEE = "127.1.20.1", "127.2.20.1"
 LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "prefix": "61255",
         "peer": f"{CALLEE}:5060"}
@@ -28,7 +30,7 @@ LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "p
 # call, so that a high rate needs many.
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 PORTS = f"10000-{10000 + min(22766, (DESCRIPTORS - 1024) // 2 * 2)}"
-MODES = {"bypass": "bypass", "anchored": "relay", "direct": None}
+MODES = {"bypass": "bypass", "anchored": "relay", "direct": None, **dict.fromkeys(PEERS)}
 # Of all calls, how many may be a retransmission of something before a rate is not clean.
 RETRANSMISSIONS = 0.001
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -46,6 +48,10 @@ class Bench:
         if MODES[self.mode]:
             self.node = Node(self.where / "node", [LINE], cpu=self.given.node_core, ports=PORTS,
                              max_cps=100_000, media_mode=MODES[self.mode])
+        elif self.mode in PEERS:
+            peer = PEERS[self.mode]
+            self.node = peer(self.where / "node", f"{CALLEE}:5060", self.given.node_core)
+        if self.node:
             self.node.start()
         self.load(50, 100, tool="sipp")
 
@@ -113,10 +119,11 @@ class Bench:
                 "behind_schedule_ms": millis(seen["behind_schedule"])}
 
     def cpu(self):
-        """CPU seconds of the node so far, by thread name."""
+        """CPU seconds of the subject so far, by thread name."""
         found = defaultdict(float)
-        if self.node:
-            for task in Path(f"/proc/{self.node.process.pid}/task").iterdir():
+        pids = self.node.pids() if self.node else []
+        for pid in pids:
+            for task in Path(f"/proc/{pid}/task").iterdir():
                 stat = (task / "stat").read_text()
                 name = stat[stat.index("(") + 1:stat.rindex(")")]
                 fields = stat[stat.rindex(")") + 2:].split()
@@ -266,7 +273,7 @@ def show(report):
 def main():
     parser = argparse.ArgumentParser(prog="bench/run call-rate", description=__doc__)
     parser.add_argument("--tool", choices=("sipp", "sipload"), default="sipp")
-    parser.add_argument("--modes", default="bypass,anchored", help="also: direct (no node between)")
+    parser.add_argument("--modes", default="bypass,anchored", help="also: direct (no node between); kamailio, kamailio-topoh, sippy")
     parser.add_argument("--start-rate", type=int, default=200, help="first rate tried")
     parser.add_argument("--max-rate", type=int, default=20000, help="last rate tried")
     parser.add_argument("--step-s", type=int, default=20, help="seconds at each rate")

@@ -207,6 +207,9 @@ class Node:
             time.sleep(0.4)
         return []
 
+    def pids(self):
+        return [self.process.pid]
+
     def rss_kb(self):
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
