@@ -105,6 +105,9 @@ async fn live(loaded: &Loaded, config: &Path, set_level: SetLevel) -> Result<boo
     Ok(as_told)
 }
 
+/// How long a drain without calls waits for registrars to hear that our lines leave.
+const UNREGISTER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Lets live calls end: no new ones, until none is left, the deadline, or a second signal.
 async fn drain(
     node: &Node,
@@ -113,7 +116,8 @@ async fn drain(
     int: &mut tokio::signal::unix::Signal,
 ) {
     node.drain();
-    let deadline = Instant::now() + Duration::from_secs(seconds.into());
+    let began = Instant::now();
+    let deadline = began + Duration::from_secs(seconds.into());
     let mut look = interval(Duration::from_millis(200));
     // The gauge is published five times a second: the first look may be too early.
     look.tick().await;
@@ -122,7 +126,9 @@ async fn drain(
         tokio::select! {
             _ = look.tick() => {
                 node.tick();
-                if node.calls() == 0 || !node.is_running() {
+                // A registrar that is away is not waited for.
+                let away = || node.leaving() == 0 || Instant::now() > began + UNREGISTER_PATIENCE;
+                if (node.calls() == 0 && away()) || !node.is_running() {
                     return;
                 }
             }

@@ -178,6 +178,8 @@ impl Engine {
         let engine = &self.parts.telemetry.engine;
         engine.calls_now.store(as_u64(gauges.calls), Ordering::Relaxed);
         engine.leases_now.store(as_u64(gauges.leases), Ordering::Relaxed);
+        engine.lines_now.store(as_u64(gauges.registered), Ordering::Relaxed);
+        engine.lines_leaving.store(as_u64(gauges.leaving), Ordering::Relaxed);
         engine.retransmits.fetch_add(gauges.resent - self.resent, Ordering::Relaxed);
         self.resent = gauges.resent;
         if let Some(relay) = self.parts.outbound.relay() {

@@ -237,6 +237,11 @@ impl Node {
         self.telemetry.engine.calls_now.load(Ordering::Relaxed)
     }
 
+    /// How many lines are being unregistered.
+    pub fn leaving(&self) -> u64 {
+        self.telemetry.engine.lines_leaving.load(Ordering::Relaxed)
+    }
+
     /// Whether the engine runs.
     pub fn is_running(&self) -> bool {
         !self.engine.is_finished()

@@ -121,6 +121,9 @@ pub const ROWS: &[Row] = &[
     gauge("cooee_leases", &[], "RTP port pairs on lease or in quarantine", |t, series| {
         one(series, &t.engine.leases_now)
     }),
+    gauge("cooee_lines_registered", &[], "Lines that are registered", |t, series| {
+        one(series, &t.engine.lines_now)
+    }),
     histogram(
         "cooee_sip_invite_forward_seconds",
         Measure::InviteForward,

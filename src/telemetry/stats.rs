@@ -106,6 +106,10 @@ pub struct EngineStats {
     pub calls_now: AtomicU64,
     /// RTP port pairs on lease or in quarantine.
     pub leases_now: AtomicU64,
+    /// Lines that are registered.
+    pub lines_now: AtomicU64,
+    /// Lines that are being unregistered.
+    pub lines_leaving: AtomicU64,
 }
 
 /// What the RTP plane counts: each datagram that it read, RTP or RTCP, in one of the first six.

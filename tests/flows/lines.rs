@@ -71,3 +71,130 @@ fn what_the_registrar_grants_to_our_contact_counts() {
     w.pass(Duration::from_secs(50));
     assert_eq!(w.heard_a().first().map(String::as_str), Some("REGISTER"));
 }
+
+/// A registrar and many lines.
+fn many(count: usize) -> World {
+    let lines: Vec<String> = (0..count).map(|n| format!("line{n}:word")).collect();
+    let trunk = format!(
+        "profile = \"unitalk-lines\"\npeers = [\"udp:192.0.2.10:5060\"]\nlines = \"{}\"",
+        lines.join("\\n")
+    );
+    let mut w = World::changed(&[
+        ("profile = \"generic-ip-trunk\"", &trunk),
+        ("ROLE", "agent-leg"),
+        ("PROFILE", "voximplant"),
+    ]);
+    let peers = vec![(cooee_signalling::message::transport::Transport::Udp, A.parse().unwrap())];
+    w.input(cooee_signalling::switch::input::Input::Peers { trunk: 0, peers });
+    w
+}
+
+/// The registers of a while, each answered.
+fn answered(w: &mut World, span: Duration, code: u16, more: &str) -> Vec<usize> {
+    let step = Duration::from_millis(100);
+    let mut sent = Vec::new();
+    for _ in 0..span.as_millis() / step.as_millis() {
+        w.pass(step);
+        let asked: Vec<String> =
+            w.to_a.drain(..).map(|m| String::from_utf8_lossy(m.bytes()).into_owned()).collect();
+        sent.push(asked.len());
+        for register in asked {
+            w.a(says(code, &register, more).replace(&format!("Contact: <sip:b@{A}>\r\n"), ""));
+        }
+    }
+    sent
+}
+
+#[test]
+fn many_lines_begin_one_after_the_other_and_all_in_time() {
+    let mut w = many(400);
+    let sent = answered(&mut w, Duration::from_secs(25), 200, "Expires: 300\r\n");
+    assert!(sent.iter().all(|&n| n <= 3), "never a flood: {sent:?}");
+    assert_eq!(w.switch.gauges().registered, 400);
+    // A registrar that comes back meets no flood either.
+    let refused = answered(&mut w, Duration::from_secs(300), 503, "Retry-After: 30\r\n");
+    assert!(refused.iter().all(|&n| n <= 3), "{refused:?}");
+    assert_eq!(w.switch.gauges().registered, 0);
+    let again = answered(&mut w, Duration::from_secs(330), 200, "Expires: 300\r\n");
+    assert!(again.iter().all(|&n| n <= 3), "{again:?}");
+    assert_eq!(w.switch.gauges().registered, 400);
+}
+
+#[test]
+fn a_time_that_is_too_brief_grows_and_a_registrar_that_is_never_content_is_left_alone() {
+    let mut w = World::with_a_line();
+    w.pass(Duration::from_millis(1100));
+    let first = w.last_a("REGISTER");
+    assert_eq!(header(&first, "Expires"), "300");
+    w.a(says(423, &first, "Min-Expires: 900\r\n"));
+    let second = w.last_a("REGISTER");
+    assert_eq!(header(&second, "Expires"), "900");
+    w.a(says(423, &second, ""));
+    let third = w.last_a("REGISTER");
+    assert_eq!(header(&third, "Expires"), "1800");
+    w.to_a.clear();
+    w.a(says(423, &third, "Min-Expires: 3600\r\n"));
+    assert!(w.heard_a().is_empty(), "no third time at once");
+    w.pass(Duration::from_secs(7));
+    assert_eq!(w.heard_a().first().map(String::as_str), Some("REGISTER"));
+}
+
+#[test]
+fn retry_after_is_kept_to() {
+    let mut w = World::with_a_line();
+    w.pass(Duration::from_millis(1100));
+    let first = w.last_a("REGISTER");
+    w.to_a.clear();
+    w.a(says(503, &first, "Retry-After: 120 (maintenance)\r\n"));
+    w.pass(Duration::from_secs(119));
+    assert!(w.heard_a().is_empty());
+    w.pass(Duration::from_secs(3));
+    assert_eq!(w.heard_a().first().map(String::as_str), Some("REGISTER"));
+}
+
+#[test]
+fn a_stale_nonce_is_renewed_and_a_foreign_realm_gets_no_password() {
+    let mut w = World::with_a_line();
+    w.pass(Duration::from_millis(1100));
+    let ask = |realm: &str, nonce: &str, more: &str| {
+        format!("WWW-Authenticate: Digest realm=\"{realm}\", nonce=\"{nonce}\"{more}\r\n")
+    };
+    let first = w.last_a("REGISTER");
+    w.a(says(401, &first, &ask("r", "n1", "")));
+    let second = w.last_a("REGISTER");
+    w.a(says(401, &second, &ask("r", "n2", ", stale=true")));
+    let third = w.last_a("REGISTER");
+    assert!(header(&third, "Authorization").contains("nonce=\"n2\""));
+    w.a(says(200, &third, "Expires: 300\r\n"));
+    assert_eq!(w.switch.gauges().registered, 1);
+    w.to_a.clear();
+    w.pass(Duration::from_secs(250));
+    let refresh = w.last_a("REGISTER");
+    w.to_a.clear();
+    w.a(says(401, &refresh, &ask("evil", "n3", "")));
+    assert!(w.heard_a().is_empty());
+    assert_eq!(w.switch.gauges().registered, 0);
+}
+
+#[test]
+fn a_drain_unregisters_and_nothing_is_registered_again() {
+    let mut w = World::with_a_line();
+    w.pass(Duration::from_millis(1100));
+    let register = w.last_a("REGISTER");
+    w.a(says(200, &register, "Expires: 300\r\n"));
+    w.to_a.clear();
+    w.input(cooee_signalling::switch::input::Input::Command(cooee_model::command::Command::Drain));
+    let leaving = w.last_a("REGISTER");
+    assert_eq!(header(&leaving, "Expires"), "0");
+    assert_eq!((w.switch.gauges().registered, w.switch.gauges().leaving), (0, 1));
+    w.to_a.clear();
+    let ask = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\"\r\n";
+    w.a(says(401, &leaving, ask));
+    let proven = w.last_a("REGISTER");
+    assert!(!header(&proven, "Authorization").is_empty());
+    w.a(says(200, &proven, ""));
+    assert_eq!(w.switch.gauges().leaving, 0);
+    w.to_a.clear();
+    w.pass(Duration::from_secs(600));
+    assert!(w.heard_a().is_empty());
+}

@@ -145,8 +145,10 @@ fn bare(text: &str) -> String {
     let number = lossy(&unescape(number.as_bytes()));
     // A local number says what stands in front of it (RFC 3966, 5.1.5).
     let context = params.split(';').find_map(|p| p.trim().strip_prefix("phone-context="));
+    // A call for help is one whatever is said to stand in front of it.
+    let helps = Context::ALL.iter().any(|(_, context)| is_emergency(&number, *context));
     match context {
-        Some(prefix) if prefix.starts_with('+') && !number.starts_with('+') => {
+        Some(prefix) if prefix.starts_with('+') && !number.starts_with('+') && !helps => {
             let prefix = prefix.split('@').next().unwrap_or_default();
             let own = number.strip_prefix('0').unwrap_or(&number);
             format!("{prefix}{own}")

@@ -49,3 +49,12 @@ pub const LONGEST_GUESS_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Most sources and users whose wrong passwords are counted. Past it one is forgotten.
 pub const GUESSERS: usize = 4096;
+
+/// How long after one REGISTER to a trunk the next one leaves, at most.
+pub const REGISTER_PACE: Duration = Duration::from_millis(50);
+
+/// How often in a row a registrar may call our time too brief (423). Past it: a failure.
+pub const TOO_BRIEF: u32 = 2;
+
+/// The longest `Retry-After` of a registrar that is kept to.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);

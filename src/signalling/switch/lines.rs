@@ -1,20 +1,25 @@
-//! Lines that we keep registered with a trunk (RFC 3261, 10): refreshed in time, spread out, with
-//! back-off when the registrar refuses or is away.
+//! Lines that we keep registered with a trunk (RFC 3261, 10): refreshed in time, one after the
+//! other however many are due, with back-off when the registrar refuses or is away; unregistered
+//! when they leave the configuration or the node drains.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cooee_model::moment::Moment;
 use rsip::headers::{ToTypedHeader, UntypedHeader, untyped::Contact};
 
 use crate::call::context::{Alarm, Note, Output, Owner};
+use crate::leg::asked::{Asked, Request};
 use crate::leg::dialog::Dialog;
-use crate::leg::digest::{Challenge, Login};
+use crate::leg::digest::Login;
 use crate::message::name::Name;
 use crate::message::text::{lossy, number};
 use crate::message::view::Message;
 use crate::profile::plan::{Plan, Registration};
 use crate::switch::Switch;
-use crate::switch::limits::{REGISTER_BACKOFF, REGISTER_RETRY};
+use crate::switch::limits::{
+    LONGEST_RETRY_AFTER, REGISTER_BACKOFF, REGISTER_PACE, REGISTER_RETRY, TOO_BRIEF,
+};
 use crate::transaction::flow::Flow;
 use crate::transaction::key::Token;
 
@@ -26,18 +31,32 @@ pub struct Line {
     dialog: Dialog,
     expires_s: u32,
     failures: u32,
-    tries: u32,
+    asked: Asked,
+    /// How often the registrar has called our time too brief in a row.
+    too_brief: u32,
     registered: bool,
+    /// The moment that is kept for its next REGISTER, where others were due before it.
+    slot: Option<Moment>,
     /// Where its last REGISTER went.
     flow: Option<Flow>,
-    /// It has left the configuration: unregistered, and never tried again.
+    /// It has left the configuration, or the node drains: unregistered, and never tried again.
     retired: bool,
+    /// Its unregistration is under way.
+    leaving: bool,
 }
+
+/// When the next REGISTER to each trunk may leave.
+pub type Paces = BTreeMap<usize, Moment>;
 
 impl Line {
     /// Whether the registrar's last word was yes.
     pub const fn is_registered(&self) -> bool {
         self.registered
+    }
+
+    /// Whether it is being unregistered.
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// The place in a plan of the registration that this line is for.
@@ -78,21 +97,23 @@ impl Switch {
             dialog,
             expires_s: registration.expires_s,
             failures: 0,
-            tries: 0,
+            asked: Asked::new(),
+            too_brief: 0,
             registered: false,
+            slot: None,
             flow: None,
             retired: false,
+            leaving: false,
         });
-        // Many lines do not all begin at once.
-        let spread = self.core.random() % 1000;
+        // A few nodes that start together do not ask together.
+        let spread = Duration::from_millis(self.core.random() % 1000);
         let line = u32::try_from(self.lines.len() - 1).unwrap_or(u32::MAX);
-        let wait = Duration::from_millis(spread + 50 * u64::from(line));
-        self.core.alarms.set(now, wait, Alarm::Register(line));
+        self.core.alarms.set(now, spread, Alarm::Register(line));
     }
 
     /// Lines of another plan: those that stay keep their registration, new ones begin, those that
     /// are gone are unregistered.
-    pub(super) fn carry_lines(&mut self, now: Moment, old: &Plan, out: &mut Output) {
+    pub(super) fn carry_lines(&mut self, now: Moment, old: &Plan) {
         let plan = self.core.plan.clone();
         let mut kept = Vec::new();
         for at in 0..self.lines.len() {
@@ -103,12 +124,7 @@ impl Switch {
                 line.registration = registration;
                 continue;
             }
-            line.retired = true;
-            if std::mem::take(&mut line.registered) {
-                line.expires_s = 0;
-                line.tries = 0;
-                self.send_register(now, u32::try_from(at).unwrap_or(u32::MAX), None, out);
-            }
+            self.retire(now, at);
         }
         for (at, trunk) in plan.trunks.iter().enumerate() {
             for registration in &trunk.registrations {
@@ -119,11 +135,55 @@ impl Switch {
         }
     }
 
-    pub(super) fn register(&mut self, now: Moment, line: u32, out: &mut Output) {
-        let index = usize::try_from(line).unwrap_or(usize::MAX);
-        if self.lines.get(index).is_some_and(|l| !l.retired) {
-            self.send_register(now, line, None, out);
+    /// The node drains: no call is wanted by any line.
+    pub(super) fn leave_lines(&mut self, now: Moment) {
+        for at in 0..self.lines.len() {
+            self.retire(now, at);
         }
+    }
+
+    fn retire(&mut self, now: Moment, at: usize) {
+        let Some(line) = self.lines.get_mut(at).filter(|l| !l.retired) else { return };
+        line.retired = true;
+        if std::mem::take(&mut line.registered) {
+            line.leaving = true;
+            line.expires_s = 0;
+            line.slot = None;
+            let alarm = Alarm::Register(u32::try_from(at).unwrap_or(u32::MAX));
+            self.core.alarms.set(now, Duration::ZERO, alarm);
+        }
+    }
+
+    /// A line's REGISTER is due. Those of one trunk leave one after the other.
+    pub(super) fn register(&mut self, now: Moment, at: u32, out: &mut Output) {
+        let index = usize::try_from(at).unwrap_or(usize::MAX);
+        let Some(line) = self.lines.get(index).filter(|l| !l.retired || l.leaving) else { return };
+        let (trunk, slot) = (line.trunk, line.slot);
+        let gap = self.gap(trunk);
+        let next = self.paces.entry(trunk).or_insert(now);
+        let due = *next;
+        let waits = slot.is_none() && due > now;
+        if slot.is_none() {
+            *next = due.max(now) + gap;
+        }
+        let Some(line) = self.lines.get_mut(index) else { return };
+        if waits {
+            line.slot = Some(due);
+            let wait = Duration::from_nanos(due.mono.saturating_sub(now.mono));
+            return self.core.alarms.set(now, wait, Alarm::Register(at));
+        }
+        if line.slot.take().is_none_or(|slot| slot <= now) {
+            self.send_register(now, at, None, out);
+        }
+    }
+
+    /// How long after one REGISTER to a trunk the next one leaves: never so long that the lines
+    /// would run out before all have been refreshed.
+    fn gap(&self, trunk: usize) -> Duration {
+        let lines = self.core.plan.trunks.get(trunk).map_or(&[][..], |t| &t.registrations);
+        let expires = lines.first().map_or(0, |line| line.expires_s);
+        let share = u64::from(expires) * 400 / u64::try_from(lines.len().max(1)).unwrap_or(1);
+        REGISTER_PACE.min(Duration::from_millis(share.max(1)))
     }
 
     fn send_register(
@@ -175,11 +235,11 @@ impl Switch {
         let code = response.code();
         match code {
             ..200 => {}
-            200..300 if line.retired => {}
+            200..300 if line.retired => line.leaving = false,
             200..300 => {
                 let granted = granted(response, &line.registration.user).unwrap_or(line.expires_s);
                 line.failures = 0;
-                line.tries = 0;
+                line.too_brief = 0;
                 line.registered = true;
                 // Well before the end, and not all lines at the same time.
                 let spread = u64::from(line.registration.jitter_pct.min(50)) * 10;
@@ -187,40 +247,60 @@ impl Switch {
                 let wait = Duration::from_millis(u64::from(granted.max(10)) * part);
                 self.core.alarms.set(now, wait, Alarm::Register(at));
             }
-            401 | 407 if line.tries < 2 => {
-                line.tries += 1;
+            401 | 407 => {
                 let login = Login {
                     user: &line.registration.user,
                     secret: secrecy::ExposeSecret::expose_secret(&line.registration.secret),
                 };
+                let realm = self.core.plan.trunks.get(line.trunk).and_then(|t| t.realm.as_deref());
+                let request = Request {
+                    method: "REGISTER",
+                    uri: &line.dialog.remote_target,
+                    opens: true,
+                    next_cseq: line.dialog.local_cseq + 1,
+                };
                 let cnonce = format!("{random:016x}");
-                let uri = line.dialog.remote_target.clone();
-                let answer = Challenge::read(response, None)
-                    .map(|c| c.answer(&login, ("REGISTER", &uri), 1, &cnonce));
-                match answer {
+                match line.asked.answer(response, realm, &login, request, &cnonce) {
                     Some(answer) => self.send_register(now, at, Some(answer), out),
                     None => self.register_failed(now, at, "a challenge we cannot answer", out),
                 }
             }
-            423 => {
+            423 if line.too_brief < TOO_BRIEF && !line.retired => {
                 let asked = response.value(Name::MinExpires).and_then(number);
+                line.too_brief += 1;
                 line.expires_s = asked.unwrap_or(line.expires_s * 2).clamp(line.expires_s, 86_400);
                 self.send_register(now, at, None, out);
             }
-            _ => self.register_failed(now, at, &format!("refused with {code}"), out),
+            _ => {
+                let wait = retry_after(response);
+                self.register_refused(now, at, &format!("refused with {code}"), wait, out);
+            }
         }
     }
 
     pub(super) fn register_failed(&mut self, now: Moment, at: u32, why: &str, out: &mut Output) {
+        self.register_refused(now, at, why, Duration::ZERO, out);
+    }
+
+    fn register_refused(
+        &mut self,
+        now: Moment,
+        at: u32,
+        why: &str,
+        at_least: Duration,
+        out: &mut Output,
+    ) {
         let random = self.core.random();
         let index = usize::try_from(at).unwrap_or(usize::MAX);
         let Some(line) = self.lines.get_mut(index) else { return };
+        line.registered = false;
+        line.leaving = false;
+        line.too_brief = 0;
         if line.retired {
             return;
         }
-        line.registered = false;
-        line.tries = 0;
         let wait = (REGISTER_RETRY * (1 << line.failures.min(10))).min(REGISTER_BACKOFF);
+        let wait = wait.max(at_least);
         line.failures = line.failures.saturating_add(1);
         let jitter = Duration::from_millis(random % 1000);
         let text =
@@ -228,6 +308,13 @@ impl Switch {
         out.notes.push(Note { call: None, text });
         self.core.alarms.set(now, wait + jitter, Alarm::Register(at));
     }
+}
+
+/// How long the registrar wants to be left alone.
+fn retry_after(response: &Message) -> Duration {
+    let value = response.value(Name::RetryAfter).unwrap_or_default();
+    let digits = value.split(|b| !b.is_ascii_digit()).next().and_then(number).unwrap_or(0);
+    Duration::from_secs(digits.into()).min(LONGEST_RETRY_AFTER)
 }
 
 /// How long the registrar keeps our contact, seconds: the `expires` of the Contact that is ours,

@@ -28,7 +28,7 @@ use crate::profile::plan::Plan;
 use crate::switch::admit::Rates;
 use crate::switch::fence::Proofs;
 use crate::switch::input::Input;
-use crate::switch::lines::Line;
+use crate::switch::lines::{Line, Paces};
 use crate::switch::portal::Portals;
 use crate::transaction::key::{Keyed, Token};
 use crate::transaction::layer::{Expired, Transactions};
@@ -68,6 +68,8 @@ pub struct Gauges {
     pub absorbed: u64,
     /// Registered lines.
     pub registered: usize,
+    /// Lines that are being unregistered.
+    pub leaving: usize,
 }
 
 /// The signalling plane as a value.
@@ -82,6 +84,7 @@ pub struct Switch {
     proofs: Proofs,
     shown: Shown,
     lines: Vec<Line>,
+    paces: Paces,
     portals: Portals,
     /// Calls that are over and only wait for the portal's last word.
     resting: usize,
@@ -114,6 +117,7 @@ impl Switch {
             proofs: Proofs::default(),
             shown: Shown::default(),
             lines: Vec::new(),
+            paces: Paces::new(),
             portals: Portals::default(),
             resting: 0,
             draining: false,
@@ -134,10 +138,13 @@ impl Switch {
             Input::Command(Command::Hangup { call }) => {
                 self.step(now, now, call, out, |call, cx| call.hang_up(cx));
             }
-            Input::Command(Command::Drain) => self.draining = true,
+            Input::Command(Command::Drain) => {
+                self.draining = true;
+                self.leave_lines(now);
+            }
             Input::Peers { trunk, peers } => self.learn_peers(now, trunk, peers),
             Input::Portal(event) => self.portal_event(now, event, out),
-            Input::Plan(revision) => self.adopt(now, *revision, out),
+            Input::Plan(revision) => self.adopt(now, *revision),
             Input::Wake => {}
         }
         self.wake(now, out);
@@ -161,6 +168,7 @@ impl Switch {
             resent: counts.resent,
             absorbed: counts.absorbed,
             registered: self.lines.iter().filter(|l| l.is_registered()).count(),
+            leaving: self.lines.iter().filter(|l| l.is_leaving()).count(),
         }
     }
 

@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use cooee_model::moment::Moment;
 
-use crate::call::context::Output;
 use crate::profile::plan::{Peer, Plan, Trunk};
 use crate::switch::Switch;
 use crate::switch::input::Revision;
 
 impl Switch {
     /// Works by another plan from now on.
-    pub(super) fn adopt(&mut self, now: Moment, revision: Revision, out: &mut Output) {
+    pub(super) fn adopt(&mut self, now: Moment, revision: Revision) {
         let Revision { plan, peers, latch } = revision;
         let old = std::mem::replace(&mut self.core.plan, Arc::clone(&plan));
         let moved = places(&old, &plan);
@@ -26,7 +25,7 @@ impl Switch {
                 self.learn_peers(now, trunk, peers);
             }
         }
-        self.carry_lines(now, &old, out);
+        self.carry_lines(now, &old);
     }
 
     /// What names led to stays known while the trunk's peers are the same.
