@@ -174,6 +174,11 @@ fn an_agent_leg_shows_the_customer_only_where_the_profile_says() {
             };
             lines.push((slot, value.clone()));
         }
+        if trunk.profile.behaviour.display_name_ascii {
+            assert!(slots.from_display.is_ascii(), "{case}");
+        }
+        let most = trunk.profile.behaviour.display_name_max;
+        assert!(most == 0 || slots.from_display.chars().count() <= most, "{case}");
         let mut shown = 0;
         for (slot, value) in &lines {
             let holds = value.contains(&customer);

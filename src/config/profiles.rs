@@ -9,6 +9,7 @@ use cooee_signalling::message::text::is_token;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::header::Patterns;
 use cooee_signalling::profile::number::{Context, Format};
+use cooee_signalling::profile::rewrite::{Rewrite, may_write};
 use cooee_signalling::profile::rules::{
     AnswerMeans, Auth, Behaviour, DirectCode, Dtmf, IpFamily, Kind, MediaRules, MediaSource,
     Profile, Reading, RegisterRules, TrustReason, Writing,
@@ -16,17 +17,23 @@ use cooee_signalling::profile::rules::{
 use cooee_signalling::profile::source::{SOURCES, Source};
 use cooee_signalling::profile::template::{BadTemplate, Template, VARIABLES};
 
+use regex::Regex;
+
 use crate::finding::{Finding, hint};
 use crate::secrets::Surroundings;
 use crate::table::{Document, Section, Value};
 
 /// The profiles that are part of the binary: name and text.
-pub const SHIPPED: [(&str, &str); 6] = [
+pub const SHIPPED: [(&str, &str); 10] = [
     ("unitalk", include_str!("../../sip-profiles/unitalk.toml")),
     ("unitalk-lines", include_str!("../../sip-profiles/unitalk-lines.toml")),
     ("voximplant", include_str!("../../sip-profiles/voximplant.toml")),
     ("voximplant-app", include_str!("../../sip-profiles/voximplant-app.toml")),
     ("generic-ip-trunk", include_str!("../../sip-profiles/generic-ip-trunk.toml")),
+    ("generic-register", include_str!("../../sip-profiles/generic-register.toml")),
+    ("asterisk", include_str!("../../sip-profiles/asterisk.toml")),
+    ("freeswitch", include_str!("../../sip-profiles/freeswitch.toml")),
+    ("cisco-cucm", include_str!("../../sip-profiles/cisco-cucm.toml")),
     ("transparent", include_str!("../../sip-profiles/transparent.toml")),
 ];
 
@@ -256,6 +263,7 @@ fn behaviour(root: &mut Section<'_>) -> Behaviour {
     habits.options_ping = section.flag("options_ping", true);
     let longest = section.int("display_name_max", 0, 0..=256);
     habits.display_name_max = usize::try_from(longest).unwrap_or(0);
+    habits.display_name_ascii = section.flag("display_name_ascii", false);
     habits.greeting_expected_ms = section.int("greeting_expected_ms", 0, 0..=600_000);
     habits.pass = patterns(&mut section, "pass_headers");
     habits.strip = patterns(&mut section, "strip_headers");
@@ -375,7 +383,65 @@ fn headers(table: Option<Section<'_>>, write: &mut Writing) {
         }
         write.headers.sort_by_key(|(name, _)| name.to_ascii_lowercase());
     }
+    for value in table.list("rewrite") {
+        let Some(mut verb) = value.table() else { continue };
+        write.rewrite.extend(rewrite(&mut verb));
+        verb.finish();
+    }
     table.finish();
+}
+
+/// One verb of `[headers] rewrite`, told by its first key.
+fn rewrite(verb: &mut Section<'_>) -> Option<Rewrite> {
+    let name = |verb: &mut Section<'_>, key: &str| {
+        let name = verb.text(key)?;
+        if !may_write(&name) {
+            verb.error(key, format!("`{name}` is no header that a profile may write"));
+            return None;
+        }
+        Some(name)
+    };
+    if verb.has("set") {
+        let name = name(verb, "set");
+        let value = verb.value("value").and_then(|v| template(&v));
+        if !verb.has("value") {
+            verb.error("", "`value` is missing beside `set`".to_owned());
+        }
+        return Some(Rewrite::Set { name: name?, value: value? });
+    }
+    if verb.has("remove") {
+        let text = verb.text("remove")?;
+        let mut patterns = Patterns::default();
+        return match patterns.add(&text) {
+            Ok(()) => Some(Rewrite::Remove(patterns)),
+            Err(e) => {
+                verb.error("remove", format!("`{text}`: {e}"));
+                None
+            }
+        };
+    }
+    if verb.has("rename") {
+        let from = name(verb, "rename");
+        if !verb.has("to") {
+            verb.error("", "`to` is missing beside `rename`".to_owned());
+        }
+        let to = name(verb, "to");
+        return Some(Rewrite::Rename { from: from?, to: to? });
+    }
+    if verb.has("replace") {
+        let name = name(verb, "replace");
+        let find = verb.needed("match");
+        let with = verb.text("with").unwrap_or_default();
+        return match Regex::new(&find) {
+            Ok(find) => Some(Rewrite::Replace { name: name?, find, with }),
+            Err(e) => {
+                verb.error("match", format!("bad regular expression: {e}"));
+                None
+            }
+        };
+    }
+    verb.error("", "says neither `set`, `remove`, `rename` nor `replace`".to_owned());
+    None
 }
 
 fn template(value: &Value<'_>) -> Option<Template> {

@@ -431,3 +431,50 @@ fn lines_of_a_registering_trunk() {
     assert!(broken.contains("line 1 is not `user:secret`"), "{broken}");
     assert!(!broken.contains("hidden"), "a password is never shown");
 }
+
+#[test]
+fn verbs_of_a_profile_are_read_and_what_is_wrong_is_said() {
+    let profile = |verbs: &str| {
+        let text = format!(
+            "schema = 1\nname = \"x\"\nkind = \"peer-inbound\"\n[headers]\nrewrite = [{verbs}]\n"
+        );
+        let (profile, findings) = crate::profiles::parse("x.toml", &text);
+        (profile.unwrap().profile.write.rewrite.len(), Findings(findings).to_string())
+    };
+    let all = "{ set = \"X-A\", value = \"{session.id}\" }, { remove = \"X-*\" }, \
+               { rename = \"X-A\", to = \"X-B\" }, \
+               { replace = \"X-B\", match = \"a+\", with = \"b\" }";
+    assert_eq!(profile(all), (4, String::new()));
+    for (verb, wanted) in [
+        ("{ set = \"Via\", value = \"x\" }", "no header that a profile may write"),
+        ("{ set = \"X-A\" }", "`value` is missing"),
+        ("{ set = \"X-A\", value = \"{sesion.id}\" }", "did you mean `session.id`?"),
+        ("{ remove = \"X *\" }", "header pattern"),
+        ("{ rename = \"X-A\" }", "`to` is missing"),
+        ("{ rename = \"X-A\", to = \"Contact\" }", "no header that a profile may write"),
+        ("{ replace = \"X-A\", match = \"(\" }", "bad regular expression"),
+        ("{ remoev = \"X-A\" }", "says neither"),
+        ("{ remove = \"X-A\", to = \"X-B\" }", "unknown key"),
+    ] {
+        let (count, found) = profile(verb);
+        assert!(found.contains(wanted), "{verb}: {found}");
+        assert!(count == 0 || wanted == "unknown key", "{verb}");
+    }
+}
+
+#[test]
+fn a_registering_trunk_needs_its_login_alone_and_an_ipv4_peer_no_other_address() {
+    let trunk = |profile: &str, peer: &str| {
+        let more = format!(
+            "[[trunk]]\nname = \"r\"\nprofile = \"{profile}\"\npeers = [\"{peer}\"]\n\
+             vars = {{ login = \"acme7\" }}\nsecret = \"s\"\n"
+        );
+        short(&format!("{SHORT}{more}")).map_err(|findings| findings.to_string())
+    };
+    let loaded = trunk("generic-register", "sip.carrier.example").unwrap();
+    let lines = &loaded.plan.trunk("r").unwrap().registrations;
+    assert_eq!((lines.len(), lines[0].user.as_str(), lines[0].max_calls), (1, "acme7", 10_000));
+    let found = trunk("cisco-cucm", "[2001:db8::1]").unwrap_err();
+    assert!(found.contains("profile `cisco-cucm` does not speak to 2001:db8::1"), "{found}");
+    assert!(trunk("cisco-cucm", "192.0.2.9").is_ok());
+}

@@ -9,7 +9,7 @@ use cooee_signalling::profile::plan::{Limits, Peer, Ping, Registration, Trunk};
 use cooee_signalling::profile::rules::Profile;
 use cooee_signalling::profile::template::Variable;
 use ipnet::IpNet;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::fences;
 use crate::finding::hint;
@@ -149,6 +149,11 @@ fn needs(section: &Section<'_>, trunk: &Trunk) {
             section.error("", "`login` (or `vars.login`) is missing beside `secret`".to_owned());
         }
     }
+    let foreign = |p: &&Peer| p.host.parse().is_ok_and(|ip| !profile.ip_family.holds(ip));
+    if let Some(peer) = trunk.peers.iter().find(foreign) {
+        let what = format!("profile `{}` does not speak to {}", profile.name, peer.host);
+        section.error("peers", what);
+    }
     if profile.makes_calls() && !profile.takes_calls() && trunk.peers.is_empty() {
         section.error("", "`peers` is missing: calls go to this trunk".to_owned());
     }
@@ -218,7 +223,10 @@ fn registrations(section: &Section<'_>, trunk: &Trunk, lines: Option<String>) ->
         return Vec::new();
     };
     let mut registrations: Vec<Registration> = Vec::new();
-    let lines = lines.unwrap_or_default();
+    // Where no lines are named the trunk's own login is the only one.
+    let own = trunk.login.as_ref().zip(trunk.secret.as_ref());
+    let own = own.map(|(login, secret)| format!("{login}:{}", secret.expose_secret()));
+    let lines = lines.or(own).unwrap_or_default();
     let written = lines.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
     for (place, line) in written.enumerate() {
         let parts = line.split_once(':').map(|(user, secret)| (user.trim(), secret.trim()));
@@ -243,7 +251,10 @@ fn registrations(section: &Section<'_>, trunk: &Trunk, lines: Option<String>) ->
         }
     }
     if registrations.is_empty() {
-        section.error("", "has no lines to register: `lines = \"${file:...}\"`".to_owned());
+        section.error(
+            "",
+            "has no lines to register: `lines = \"${file:...}\"`, or login and secret".to_owned(),
+        );
     }
     registrations
 }

@@ -79,14 +79,11 @@ fn many(count: usize) -> World {
         "profile = \"unitalk-lines\"\npeers = [\"udp:192.0.2.10:5060\"]\nlines = \"{}\"",
         lines.join("\\n")
     );
-    let mut w = World::changed(&[
+    World::changed(&[
         ("profile = \"generic-ip-trunk\"", &trunk),
         ("ROLE", "agent-leg"),
         ("PROFILE", "voximplant"),
-    ]);
-    let peers = vec![(cooee_signalling::message::transport::Transport::Udp, A.parse().unwrap())];
-    w.input(cooee_signalling::switch::input::Input::Peers { trunk: 0, peers });
-    w
+    ])
 }
 
 /// The registers of a while, each answered.

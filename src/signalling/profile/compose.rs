@@ -3,9 +3,11 @@
 use crate::message::name::Name;
 use crate::profile::decision::{Context, Decision, Identity, Slots, Target};
 use crate::profile::header::long_form;
+use crate::profile::latin::latin;
 use crate::profile::limits;
 use crate::profile::number;
 use crate::profile::plan::{Plan, Trunk};
+use crate::profile::rewrite;
 use crate::profile::source::flat;
 use crate::profile::template::{Original, Part, Template, Variable, Who};
 
@@ -69,6 +71,9 @@ impl Plan {
             })
             .cloned()
             .collect();
+        rewrite::apply(&write.rewrite, &mut slots, |name, template| {
+            pen.plain(template).map(|value| cut(name, value))
+        });
         Some(slots)
     }
 
@@ -124,9 +129,11 @@ impl Pen<'_> {
             None if wants_name || self.decision.private => ANONYMOUS.to_owned(),
             None => String::new(),
         };
-        match self.trunk.profile.behaviour.display_name_max {
+        let habits = &self.trunk.profile.behaviour;
+        let name = if habits.display_name_ascii { latin(&name) } else { name };
+        match habits.display_name_max {
             0 => name,
-            max => name.chars().take(max).collect(),
+            max => name.chars().take(max).collect::<String>().trim_end().to_owned(),
         }
     }
 

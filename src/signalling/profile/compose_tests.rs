@@ -120,6 +120,33 @@ fn long_values_are_cut() {
 }
 
 #[test]
+fn names_in_latin_letters_are_cut_after_they_are_written() {
+    let plan = plan_with(|p| {
+        p.write.from_display = template("Щука {customer}");
+        p.behaviour.display_name_ascii = true;
+        p.behaviour.display_name_max = 8;
+    });
+    assert_eq!(slots(&plan, CUSTOMER, "97", "").from_display, "Shchuka");
+}
+
+#[test]
+fn verbs_see_what_is_written_and_what_crosses() {
+    use crate::profile::rewrite::Rewrite;
+    let plan = plan_with(|p| {
+        let name = "X-Tenant".to_owned();
+        p.write.rewrite = vec![
+            Rewrite::Rename { from: "X-Id".to_owned(), to: "X-Ref".to_owned() },
+            Rewrite::Set { name, value: template("of {customer}") },
+        ];
+    });
+    let slots = slots(&plan, CUSTOMER, "97", "X-Id: 7\r\n");
+    assert!(header(&slots, "X-Tenant").unwrap().starts_with("of "));
+    let crossing: Vec<_> = slots.crossing.iter().map(|c| c.name.as_str()).collect();
+    assert!(!crossing.contains(&"X-Id"));
+    assert!(header(&slots, "X-Ref").is_some());
+}
+
+#[test]
 fn a_direct_code_is_sent_where_the_profile_and_the_map_have_one() {
     let mut plan = plan_with(|p| {
         let digits = template("{agent.extension}");

@@ -15,11 +15,13 @@ pub mod decision;
 pub mod fence;
 pub mod filter;
 pub mod header;
+mod latin;
 pub mod limits;
 pub mod number;
 mod offered;
 pub mod plan;
 pub mod policy;
+pub mod rewrite;
 pub mod rules;
 pub mod source;
 #[cfg(test)]

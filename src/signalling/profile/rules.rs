@@ -1,12 +1,14 @@
 //! One profile as data: what `sip-profiles/<name>.toml` says about a kind of trunk.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use cooee_model::account::Role;
 
 use crate::message::transport::Transport;
 use crate::profile::header::Patterns;
 use crate::profile::number::{Context, Format};
+use crate::profile::rewrite::Rewrite;
 use crate::profile::source::Source;
 use crate::profile::template::Template;
 
@@ -98,6 +100,17 @@ pub enum IpFamily {
     Any,
 }
 
+impl IpFamily {
+    /// Whether an address is of this family.
+    pub fn holds(self, ip: IpAddr) -> bool {
+        match self {
+            Self::V4 => ip.to_canonical().is_ipv4(),
+            Self::V6 => ip.to_canonical().is_ipv6(),
+            Self::Any => true,
+        }
+    }
+}
+
 /// Who proves what to whom.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Auth {
@@ -150,6 +163,8 @@ pub struct Writing {
     pub privacy: Template,
     /// Further headers, in the order of their names.
     pub headers: Vec<(String, Template)>,
+    /// What is done to all headers at the end, in order.
+    pub rewrite: Vec<Rewrite>,
 }
 
 impl Writing {
@@ -169,6 +184,10 @@ impl Writing {
         ]
         .into_iter()
         .chain(self.headers.iter().map(|(name, template)| (name.as_str(), template)))
+        .chain(self.rewrite.iter().filter_map(|verb| match verb {
+            Rewrite::Set { name, value } => Some((name.as_str(), value)),
+            _ => None,
+        }))
     }
 }
 
@@ -276,6 +295,8 @@ pub struct Behaviour {
     pub options_ping: bool,
     /// Longest display name that it bears, characters; 0: any.
     pub display_name_max: usize,
+    /// It shows ASCII alone: names are written in Latin letters.
+    pub display_name_ascii: bool,
     /// How long its greeting lasts, milliseconds; 0: not known.
     pub greeting_expected_ms: u32,
     /// Headers of its messages that cross to the other leg.
@@ -298,6 +319,7 @@ impl Default for Behaviour {
             late_487_ok: false,
             options_ping: true,
             display_name_max: 0,
+            display_name_ascii: false,
             greeting_expected_ms: 0,
             pass: Patterns::default(),
             strip: Patterns::default(),

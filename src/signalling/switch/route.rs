@@ -278,7 +278,9 @@ impl Switch {
         })
     }
 
-    pub(super) fn learn_peers(&mut self, now: Moment, trunk: usize, places: Vec<Place>) {
+    pub(super) fn learn_peers(&mut self, now: Moment, trunk: usize, mut places: Vec<Place>) {
+        let family = self.core.plan.trunks.get(trunk).map(|t| t.profile.ip_family);
+        places.retain(|place| family.is_none_or(|f| f.holds(place.address.ip())));
         for place in &places {
             let source = place.address.ip().to_canonical();
             self.sources.insert(source, (trunk, now + SOURCE_MEMORY));
