@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use cooee_signalling::profile::plan::{Ping, SessionTimer, SessionTimerMode, Settings};
+use cooee_signalling::profile::plan::{
+    Ping, Refer, Reliable, SessionTimer, SessionTimerMode, Settings,
+};
 
 use crate::later::accept_keys;
 use crate::secrets::Surroundings;
@@ -71,6 +73,19 @@ pub(crate) fn sip(root: &mut Section<'_>) -> (Sip, Settings) {
     if let Some(mut timer) = section.table("session_timer") {
         settings.session_timer = session_timer(&mut timer);
     }
+    let reliable = [
+        ("off", Reliable::Off),
+        ("supported", Reliable::Supported),
+        ("required", Reliable::Required),
+    ];
+    let refer = [
+        ("403", Refer::Refused(403)),
+        ("405", Refer::Refused(405)),
+        ("603", Refer::Refused(603)),
+        ("relay", Refer::Relayed),
+    ];
+    settings.refer = section.word("refer", &refer, settings.refer);
+    settings.reliable = section.word("reliable", &reliable, settings.reliable);
     settings.options_ping = ping(&mut section, Ping::default()).unwrap_or_default();
     section.finish();
     (sip, settings)

@@ -159,6 +159,17 @@ impl World {
         self.input(Input::Plan(Box::new(Revision { plan, peers, latch: Latch::Strict })));
     }
 
+    /// The configuration in force.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Another configuration, before any call.
+    pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) {
+        self.reload(change);
+        self.look_up();
+    }
+
     fn configured(text: &str) -> Self {
         let now = Moment::new(1_000_000_000_000, 1_770_000_000_000_000_000);
         let mut world = Self {

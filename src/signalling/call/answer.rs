@@ -44,12 +44,20 @@ impl Call {
             self.account.times.b_100.get_or_insert(cx.received);
             return;
         }
+        if !self.is_next_18x(cx, response) {
+            return;
+        }
+        let Some(b) = &mut self.b else { return };
         if !response.to_tag().is_empty() {
-            b.dialog.learn(response);
+            b.dialog.learn(response, b.flow.remote.ip());
             b.learn_allow(response);
             self.dirty = true;
         }
         let sdp = sdp_of(response);
+        if !sdp.is_empty() && self.is_mismatched(cx, sdp) {
+            return;
+        }
+        self.acknowledge_18x(cx, response);
         if (180..190).contains(&code) && self.account.times.b_18x.is_none() {
             self.account.times.b_18x = Some(cx.received);
             let early_media = !sdp.is_empty();
@@ -59,12 +67,13 @@ impl Call {
             leg.ringing.get_or_insert(cx.received);
         }
         if let Some(described) = described(sdp) {
+            if !self.is_offered() {
+                self.audio = described.audio;
+            }
             self.point(cx, Side::B, &described);
-            self.early = sdp.to_vec();
+            self.early.note(response.to_tag(), sdp);
         }
-        let sdp = self.redescribe(cx, Side::A, sdp);
-        let passed =
-            Passed { code, phrase: response.reason_phrase(), sdp: &sdp, ..Passed::default() };
+        let passed = Passed { code, phrase: response.reason_phrase(), sdp, ..Passed::default() };
         let measure = Measure { hop: Hop::ResponseForward, since: cx.received };
         self.answer_a(cx, passed, Some(measure));
     }
@@ -76,7 +85,7 @@ impl Call {
             // The 2xx crossed our CANCEL: it stands, so it is acknowledged and ended
             // (RFC 3261, 9.1; 15).
             LegState::Ending if !b.acked => {
-                b.dialog.learn(response);
+                b.dialog.learn(response, b.flow.remote.ip());
                 b.acked = true;
                 b.state = LegState::Up;
                 let cseq = response.cseq().map_or(0, |c| c.number);
@@ -91,26 +100,28 @@ impl Call {
     }
 
     fn b_came_up(&mut self, cx: &mut Cx<'_>, response: &Message) {
-        let offered = self.invite.as_ref().is_some_and(|i| !sdp_of(i).is_empty());
+        let offered = self.is_offered() || self.is_answered_early();
         let Some(b) = &mut self.b else { return };
-        b.dialog.learn(response);
+        b.dialog.learn(response, b.flow.remote.ip());
         b.learn_allow(response);
         b.state = LegState::Up;
         b.sent = bytes::Bytes::new();
         self.slots = None;
         self.dirty = true;
-        let early = std::mem::take(&mut self.early);
         // A 2xx without a description after one in a 18x: that one holds.
         let body = match sdp_of(response) {
-            [] => &early,
-            body => body,
+            [] => self.early.said(response.to_tag()).to_vec(),
+            body => body.to_vec(),
         };
-        let answer = described(body);
+        let answer = described(&body);
         if let Some(leg) = self.account.legs.last_mut() {
             leg.result = response.code();
             leg.answer = Some(cx.received);
             leg.remote_tag = crate::message::text::lossy(response.to_tag());
             leg.codec = answer.as_ref().map(|a| a.codec.clone()).unwrap_or_default();
+        }
+        if self.is_mismatched(cx, &body) {
+            return;
         }
         self.account.sip_final = response.code();
         self.judge_b(cx, Verdict::Answered);
@@ -132,16 +143,19 @@ impl Call {
                 b.acked = true;
             }
         }
-        let body = body.to_vec();
-        let sdp = self.redescribe(cx, Side::A, &body);
         let passed = Passed {
             code: response.code(),
             phrase: response.reason_phrase(),
-            sdp: &sdp,
+            sdp: &body,
             ..Passed::default()
         };
         let measure = Measure { hop: Hop::ResponseForward, since: cx.received };
         self.answer_a(cx, passed, Some(measure));
+    }
+
+    /// Whether A's INVITE made the offer.
+    fn is_offered(&self) -> bool {
+        self.invite.as_ref().is_some_and(|i| !sdp_of(i).is_empty())
     }
 
     /// A copy of a 2xx to an INVITE of ours: our ACK was lost. `false`: none has been sent yet.
@@ -185,12 +199,14 @@ impl Call {
             return;
         }
         let scope = Scope::of(code);
-        if cx.core.plan.retry.after(code) && self.has_next(cx, scope) {
+        // After A's answer to B's offer there is nothing left to offer another.
+        let retry = cx.core.plan.retry.after(code) && !self.is_answered_early();
+        if retry && self.has_next(cx, scope) {
             return self.try_next(cx, scope, &format!("gave {code}"));
         }
         self.account.sip_final = code;
         self.note_reason(Side::B, response);
-        let reason = response.value(Name::Reason).unwrap_or_default().to_vec();
+        let reason = response.joined(Name::Reason);
         // A 503 speaks of B's server: A would take it for ours, and leave all of us alone.
         let retry_after = response.value(Name::RetryAfter).filter(|_| code != 503);
         let retry_after = retry_after.unwrap_or_default().to_vec();

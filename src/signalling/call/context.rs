@@ -48,6 +48,8 @@ pub enum Purpose {
     Late,
     /// The question whether the peer still knows the dialog, after a restart.
     Ask,
+    /// The PRACK of a reliable 18x.
+    Prack,
 }
 
 /// What a call or a line wants to be woken for.
@@ -61,6 +63,8 @@ pub enum Alarm {
     Rested(u32),
     /// A cancelled INVITE has had its 64*T1.
     Cancelled(Slot, ClientId),
+    /// A reliable response with this RSeq still waits for its PRACK.
+    Unacknowledged(Slot, u32),
     /// The relay has not reported its end.
     MediaGone(Slot),
     /// The portal has had its time to speak of a call that is over.

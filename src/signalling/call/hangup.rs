@@ -49,7 +49,7 @@ impl Call {
             return;
         }
         self.dirty = true;
-        let reason = bye.value(Name::Reason).unwrap_or_default().to_vec();
+        let reason = bye.joined(Name::Reason);
         self.note_reason(side, bye);
         self.leg_ended(side, cx);
         if was == LegState::Setup && side == Side::A {
@@ -70,7 +70,9 @@ impl Call {
 
     /// A gave up before the answer.
     pub(super) fn left_by_caller(&mut self, cx: &mut Cx<'_>, reason: &[u8]) {
-        self.account.reason = lossy(reason);
+        if self.account.reason.is_empty() {
+            self.account.reason = lossy(reason);
+        }
         let party = match self.decision.role {
             Role::AgentLeg => Party::Customer,
             Role::CustomerLeg => Party::Dialer,
@@ -220,7 +222,11 @@ impl Call {
                 self.dirty = true;
             }
             LegState::Up => self.send_bye(cx, Side::A, reason, measure),
-            _ => {}
+            // B was up and A was not: its 2xx waits for a PRACK and never leaves.
+            LegState::Setup => {
+                self.answer_a(cx, Passed { code: 480, reason, ..Passed::default() }, measure);
+            }
+            LegState::Ending | LegState::Gone => {}
         }
     }
 

@@ -61,7 +61,7 @@ impl Call {
             }
             ..200 => {}
             200..300 if !late.leg.acked => {
-                late.leg.dialog.learn(response);
+                late.leg.dialog.learn(response, late.leg.flow.remote.ip());
                 late.leg.acked = true;
                 let owner = Owner::Leg(self.slot, Side::B, Purpose::Late);
                 late.bye = end_answer(cx, &late.leg, response, owner);
@@ -142,12 +142,13 @@ pub(super) fn end_answer(
 ) -> Option<ClientId> {
     let local = cx.core.local(leg.flow).cloned()?;
     let mut dialog = leg.dialog.clone();
-    dialog.learn(response);
+    dialog.learn(response, leg.flow.remote.ip());
     let branch = format!("z9hG4bKf{:016x}", cx.core.random());
     cx.out.sends.push(ack(leg, &dialog, response, (&local, &branch)));
     let secret = cx.core.random();
     let token = cx.core.tx.reserve(secret);
-    let cseq = response.cseq().map_or(0, |c| c.number) + 1;
+    // A PRACK may have gone before.
+    let cseq = response.cseq().map_or(0, |c| c.number).max(dialog.local_cseq) + 1;
     let bye = dialog.request("BYE", cseq, 70, (&local, &token.branch())).finish(b"", b"");
     let message: (Flow, _) = (dialog.next_hop(leg.flow), bye);
     Some(cx.core.tx.request(cx.now, token, message, (false, owner), None, &mut cx.out.sends))

@@ -2,12 +2,12 @@
 
 use cooee_model::ids::Side;
 
-use crate::call::Call;
 use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::setup::sdp_of;
+use crate::call::{Call, Path};
 use crate::leg::dialog::{cancel_of, response_to};
 use crate::leg::half::{Leg, LegState};
-use crate::leg::offer_answer::{Described, described};
+use crate::leg::offer_answer::{Described, described, is_fax};
 use crate::leg::uas::{Passed, answer};
 use crate::message::name::Name;
 use crate::message::view::{Message, Method};
@@ -55,6 +55,15 @@ enum Stage {
     Answered(bool),
 }
 
+/// What a request without an offer carries to the other side besides its body.
+const fn carried(method: Method) -> &'static [&'static str] {
+    match method {
+        Method::Refer => &["Refer-To", "Refer-Sub"],
+        Method::Notify => &["Event", "Subscription-State"],
+        _ => &["Info-Package"],
+    }
+}
+
 impl Call {
     /// A request in the dialog of one leg, other than ACK, BYE and CANCEL. Its CSeq is in order.
     pub fn asked(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, request: Message) {
@@ -67,9 +76,11 @@ impl Call {
             Method::Invite => self.reinvited(cx, side, server, request),
             Method::Update => self.updated(cx, side, server, request),
             Method::Info => self.pass_on(cx, side, (server, request), Method::Info, None),
+            Method::Prack => self.pracked(cx, side, server, &request),
             Method::Options => self.reply(cx, side, server, &request, 200),
-            Method::Refer => self.reply(cx, side, server, &request, 603),
-            Method::Subscribe | Method::Notify => self.reply(cx, side, server, &request, 489),
+            Method::Refer => self.referred(cx, side, server, request),
+            Method::Notify => self.notified(cx, side, server, request),
+            Method::Subscribe => self.reply(cx, side, server, &request, 489),
             Method::Other => self.reply(cx, side, server, &request, 501),
             _ => self.reply(cx, side, server, &request, 405),
         }
@@ -117,6 +128,10 @@ impl Call {
         if self.relays.len() >= RELAYS {
             return self.reply(cx, from, server, &request, 500);
         }
+        if self.path == Path::Relayed && is_fax(sdp_of(&request)) {
+            // The relay knows audio alone: the call goes on as it was.
+            return self.reply(cx, from, server, &request, 488);
+        }
         let audio = self.audio;
         if let Some(section) = offer.as_ref().and_then(|o| o.audio) {
             self.audio = Some(section);
@@ -137,12 +152,12 @@ impl Call {
         across: Method,
         authorization: Option<(Name, String)>,
     ) -> Option<(ClientId, u32)> {
-        let offers = across != Method::Info;
+        let offers = matches!(across, Method::Invite | Method::Update);
         let sdp = if offers { self.redescribe(cx, to, sdp_of(request)) } else { Vec::new() };
         let agent = cx.core.plan.settings.user_agent.clone();
         let what = (across.text(), Purpose::Relay);
         let client = self.send(cx, to, what, None, |leg, mut writer| {
-            if offers {
+            if across != Method::Info {
                 leg.contact(&mut writer);
                 writer.header(Name::Allow, &[crate::leg::half::ALLOW]);
             }
@@ -155,8 +170,10 @@ impl Call {
             if offers {
                 return writer.finish(if sdp.is_empty() { b"" } else { b"application/sdp" }, &sdp);
             }
-            if let Some(package) = request.value_of("Info-Package") {
-                writer.named(b"Info-Package", &[package]);
+            for name in carried(across) {
+                if let Some(value) = request.value_of(name) {
+                    writer.named(name.as_bytes(), &[value]);
+                }
             }
             let kind = request.value(Name::ContentType).unwrap_or_default();
             writer.finish(kind, request.body())
@@ -189,11 +206,13 @@ impl Call {
             let relay = self.relays.swap_remove(at);
             if offers {
                 self.audio = relay.audio;
+            } else if relay.across == Method::Refer && code >= 300 {
+                self.referral = None;
             }
             let passed = Passed {
                 code,
                 phrase: response.reason_phrase(),
-                reason: response.value(Name::Reason).unwrap_or_default(),
+                reason: &response.joined(Name::Reason),
                 retry_after: response.value(Name::RetryAfter).unwrap_or_default(),
                 ..Passed::default()
             };
@@ -221,11 +240,7 @@ impl Call {
         let late = by_invite && sdp_of(&relay.request).is_empty();
         let update = relay.request.method() == Method::Update;
         relay.stage = Stage::Answered(late);
-        if !up {
-            // What B described last holds for a 2xx that describes nothing.
-            let last = if to == Side::B { body } else { sdp_of(&relay.request) };
-            self.early = last.to_vec();
-        }
+        let by_b = if to == Side::B { body } else { sdp_of(&relay.request) }.to_vec();
         if let Some(theirs) = described(body) {
             self.point(cx, to, &theirs);
         }
@@ -241,6 +256,9 @@ impl Call {
             self.send_ack(cx, to, cseq, b"");
         }
         let sdp = self.redescribe(cx, from, body);
+        if !up {
+            self.offered_anew(&by_b);
+        }
         let Some(relay) = self.relays.get(at) else { return };
         let Some(leg) = self.leg(from) else { return };
         let name = &cx.core.plan.settings.user_agent;

@@ -12,13 +12,15 @@
 //! ```
 //!
 //! Cut by question: [`setup`] how a call comes up, [`answer`] what B's responses mean, [`midcall`]
-//! what passes while it is up, [`update`] what passes without an INVITE, [`hangup`] who ended it
-//! and why, [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who
-//! is called next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
+//! what passes while it is up, [`early`] and [`reliable`] what A hears before the answer,
+//! [`update`] what passes without an INVITE, [`refer`] transfers, [`hangup`] who ended it and why,
+//! [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who is called
+//! next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
 //! [`snapshot`] what a crash must not take, [`revive`] how it goes on after one.
 
 pub mod answer;
 pub mod context;
+pub mod early;
 pub mod hangup;
 pub mod late;
 pub mod limits;
@@ -26,6 +28,8 @@ pub mod midcall;
 pub mod peers;
 pub mod pool;
 pub mod portal;
+pub mod refer;
+pub mod reliable;
 pub mod revive;
 pub mod setup;
 pub mod snapshot;
@@ -43,9 +47,11 @@ use cooee_model::media::{Latch, MediaCommand, PeerMedia};
 use cooee_model::moment::Moment;
 
 use crate::call::context::{Cx, Owner, Purpose, Record};
+use crate::call::early::Early;
 use crate::call::late::Late;
 use crate::call::midcall::Relay;
 use crate::call::portal::Word;
+use crate::call::reliable::Reliable;
 use crate::call::tries::Tries;
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::Described;
@@ -103,8 +109,12 @@ pub struct Call {
     pub audio: Option<usize>,
     /// What B's INVITE says of identity, until its final response.
     pub slots: Option<Box<Slots>>,
-    /// B's early description, for a 2xx without one.
-    pub early: Vec<u8>,
+    /// What B has said of media and what A has heard of it, until A's final response.
+    pub early: Early,
+    /// Reliable provisional responses, if there are any.
+    pub reliable: Option<Box<Reliable>>,
+    /// The side that asked for a transfer which was passed on.
+    pub referral: Option<Side>,
     /// Requests on their way across.
     pub relays: Vec<Relay>,
     /// Set when the `Ended` fact has been written.

@@ -8,6 +8,7 @@ use cooee_model::moment::Moment;
 use std::time::Duration;
 
 use crate::call::context::{Alarm, Cx, Owner, Purpose};
+use crate::call::early::Early;
 use crate::call::portal::Word;
 use crate::call::tries::{Scope, Tries, Way};
 use crate::call::{Call, Path};
@@ -87,7 +88,9 @@ impl Call {
             path: if leases.is_some() { Path::Relayed } else { Path::Bypass },
             leases,
             audio: offer.as_ref().and_then(|o| o.audio),
-            early: Vec::new(),
+            early: Early::default(),
+            reliable: None,
+            referral: None,
             slots: None,
             relays: Vec::new(),
             ended: false,
@@ -166,7 +169,10 @@ impl Call {
         });
         self.b = Some(leg);
         self.slots = Some(Box::new(slots));
-        self.early.clear();
+        self.early.next_target();
+        if let Some(reliable) = &mut self.reliable {
+            reliable.next_target();
+        }
         self.account.times.invite_out.get_or_insert(cx.now);
         // Those of the try that wins count (product definition 3.1).
         (self.account.times.b_100, self.account.times.b_18x) = (None, None);
@@ -208,6 +214,7 @@ impl Call {
         let sdp = self.redescribe(cx, Side::B, sdp_of(&invite));
         let hops = invite.max_forwards().map_or(70, |n| n.saturating_sub(1));
         self.invite = Some(invite);
+        let reliable = self.reliable_for_b(cx);
         let (Some(leg), Some(slots)) = (&mut self.b, &self.slots) else { return };
         let secret = cx.core.random();
         let token = cx.core.tx.reserve(secret);
@@ -217,6 +224,7 @@ impl Call {
             hops,
             user_agent: &cx.core.plan.settings.user_agent,
             authorization: authorization.as_ref(),
+            reliable,
             sdp: &sdp,
         };
         let bytes = uac::invite(leg, local, &token.branch(), offer);
@@ -251,7 +259,7 @@ impl Call {
 
     // ---------------------------------------------------------------- towards A
 
-    /// Answers A's INVITE.
+    /// Answers A's INVITE; `passed` has B's description as B wrote it. It may wait for a PRACK.
     pub(super) fn answer_a(
         &mut self,
         cx: &mut Cx<'_>,
@@ -259,13 +267,25 @@ impl Call {
         measure: Option<Measure>,
     ) {
         let Invite::Server(server) = self.a.invite else { return };
-        let Some(invite) = &self.invite else { return };
+        if self.invite.is_none() || self.is_held_back(&passed) {
+            return;
+        }
+        let sdp = self.tell_a(cx, passed.sdp);
+        let Some(invite) = self.invite.take() else { return };
+        let rseq = self.rseq_for(cx, &invite, &passed);
         let name = &cx.core.plan.settings.user_agent;
-        let bytes = uas::answer(&self.a, invite, name, passed);
+        let written = uas::Passed { rseq, sdp: &sdp, ..passed };
+        let bytes = uas::answer(&self.a, &invite, name, written);
         let kept = bytes.clone();
+        self.invite = Some(invite);
+        if rseq != 0 {
+            self.await_prack(cx, rseq, bytes.clone(), !sdp.is_empty());
+        }
         cx.core.tx.respond(cx.now, server, passed.code, bytes, measure, &mut cx.out.sends);
         if passed.code >= 200 {
             self.invite = None;
+            self.early = Early::default();
+            self.hush_18x();
             self.dirty = true;
             self.a.state = if passed.code < 300 { LegState::Up } else { LegState::Gone };
             if passed.code < 300 {
@@ -289,7 +309,8 @@ impl Call {
         if self.a.state != LegState::Setup {
             return;
         }
-        let reason = cancel.value(Name::Reason).unwrap_or_default().to_vec();
+        let reason = cancel.joined(Name::Reason);
+        self.note_reason(Side::A, cancel);
         self.answer_a(cx, uas::Passed { code: 487, ..uas::Passed::default() }, None);
         self.left_by_caller(cx, &reason);
         self.end_b(cx, &reason);
@@ -358,7 +379,7 @@ impl Call {
         }
         self.a_has_answer(cx);
         self.dirty = true;
-        self.ack_late_offer(cx, ack);
+        self.ack_late_offer(cx, sdp_of(ack));
         if let Some(reason) = self.a.bye_waits.take() {
             self.send_bye(cx, Side::A, &reason, None);
         }
@@ -373,13 +394,13 @@ impl Call {
         }
     }
 
-    fn ack_late_offer(&mut self, cx: &mut Cx<'_>, ack: &Message) {
+    /// Gives B the answer of A that it waits for.
+    pub(super) fn ack_late_offer(&mut self, cx: &mut Cx<'_>, answer: &[u8]) {
         let Some(b) = &self.b else { return };
         if b.acked || b.state != LegState::Up {
             return;
         }
         let cseq = b.invite_cseq;
-        let answer = sdp_of(ack);
         if let Some(described) = described(answer) {
             self.point(cx, Side::A, &described);
         }

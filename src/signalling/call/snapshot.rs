@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use std::net::SocketAddr;
 
 use crate::call::context::{Cx, Owner, Purpose};
+use crate::call::early::Early;
 use crate::call::late::{LateImage, LateOut};
 use crate::call::portal::Word;
 use crate::call::revive::{LegLife, Life};
@@ -219,7 +220,9 @@ impl Call {
             leases: None,
             audio: life.audio,
             slots: None,
-            early: Vec::new(),
+            early: Early::default(),
+            reliable: None,
+            referral: None,
             relays: Vec::new(),
             ended: image.ended,
             held: life.held,

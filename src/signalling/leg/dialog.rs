@@ -95,13 +95,18 @@ impl Dialog {
 
     /// Takes the peer's side from a response to our INVITE (RFC 3261, 12.1.2). The route set is
     /// that of the 2xx in the end, whatever an early response said (RFC 3261, 13.2.2.4).
-    pub fn learn(&mut self, response: &Message) {
+    ///
+    /// `peer` is where the INVITE went. A private address in the Contact of a public peer is that
+    /// of a host behind a NAT, and nothing would reach it.
+    pub fn learn(&mut self, response: &Message, peer: IpAddr) {
         self.remote_tag = response.to_tag().to_vec();
         if let Some(target) = target(response) {
             self.remote_target = target;
         }
         self.routes = response.list(Name::RecordRoute).map(|r| r.to_vec().into()).collect();
         self.routes.reverse();
+        let named = literal(&self.remote_target).map(|a| a.ip()).filter(|_| self.routes.is_empty());
+        self.behind_nat = named.is_some_and(is_private) && !is_private(peer);
     }
 
     /// Takes a new target from a re-INVITE or its answer (RFC 3261, 12.2).
@@ -257,6 +262,18 @@ fn behind_nat(request: &Message, source: IpAddr) -> bool {
     let host = std::str::from_utf8(via.host).unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.parse::<IpAddr>().is_ok_and(|named| named != source)
+}
+
+/// Addresses that mean something only in their own network (RFC 1918, 6598, 3927, 4193).
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(a) => {
+            let [first, second, ..] = a.octets();
+            let shared = first == 100 && (64..128).contains(&second);
+            a.is_private() || a.is_link_local() || a.is_loopback() || shared
+        }
+        IpAddr::V6(a) => a.is_unique_local() || a.is_unicast_link_local() || a.is_loopback(),
+    }
 }
 
 /// A From or To value on one line and without its `tag` parameter.

@@ -15,7 +15,7 @@ use crate::transaction::flow::Flow;
 use crate::transaction::layer::{ClientId, ServerId};
 
 /// The methods that we take in a dialog and out of it.
-pub const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE";
+pub const ALLOW: &[u8] = b"INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
 
 /// Where a leg stands.
 ///

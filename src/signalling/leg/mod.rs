@@ -9,5 +9,6 @@ pub mod dialog;
 pub mod digest;
 pub mod half;
 pub mod offer_answer;
+pub mod reliable;
 pub mod uac;
 pub mod uas;

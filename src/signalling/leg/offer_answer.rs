@@ -71,9 +71,64 @@ pub fn described(body: &[u8]) -> Option<Described> {
     })
 }
 
+/// Whether a description wants a fax (T.38) in the place of the audio.
+pub fn is_fax(body: &[u8]) -> bool {
+    let session = Session::read(body).unwrap_or_default();
+    session.audio().is_none() && session.media.iter().any(|m| m.kind == "image" && m.port != 0)
+}
+
+/// Whether an answer shares a codec with its offer (RFC 3264, 6.1). Events and comfort noise are
+/// no codecs. Descriptions that cannot be read, and an audio section that the answer refuses as a
+/// whole, are for the offerer to judge.
+pub fn agree(offer: &[u8], answer: &[u8]) -> bool {
+    let (Some(offer), Some(answer)) = (Session::read(offer), Session::read(answer)) else {
+        return true;
+    };
+    let Some((at, offered)) = offer.audio() else { return true };
+    let Some(taken) = answer.media.get(at).filter(|m| m.is_audio()) else { return true };
+    let shared = |format: &String| {
+        let name = taken.codec_of(format);
+        if name.is_empty() {
+            return offered.formats.contains(format);
+        }
+        let is_codec = !["telephone-event", "CN/"]
+            .iter()
+            .any(|aid| name.get(..aid.len()).is_some_and(|n| n.eq_ignore_ascii_case(aid)));
+        is_codec
+            && offered.formats.iter().any(|theirs| match offered.codec_of(theirs) {
+                unnamed if unnamed.is_empty() => theirs == format,
+                named => same_codec(&named, &name),
+            })
+    };
+    taken.formats.iter().any(shared)
+}
+
+/// `PCMA/8000` and `pcma/8000/1` are one.
+fn same_codec(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.strip_suffix("/1").unwrap_or(name).to_ascii_lowercase();
+    plain(one) == plain(other)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flow_86_codecs_are_compared_by_name() {
+        let sdp = |m: &str| format!("v=0\r\nc=IN IP4 1.1.1.1\r\nm=audio {m}\r\n");
+        let yes = |a: &str, b: &str| agree(sdp(a).as_bytes(), sdp(b).as_bytes());
+        assert!(yes("4 RTP/AVP 8 0", "4 RTP/AVP 0"));
+        assert!(yes("4 RTP/AVP 8", "4 RTP/AVP 8\r\na=rtpmap:8 pcma/8000/1"));
+        let opus = "4 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2";
+        assert!(yes(opus, "4 RTP/AVP 111\r\na=rtpmap:111 OPUS/48000/2"));
+        assert!(yes(opus, "4 RTP/AVP 96"), "not named: by its number");
+        assert!(yes("4 RTP/AVP 8", "0 RTP/AVP 18"), "refused as a whole");
+        assert!(!yes("4 RTP/AVP 8", "4 RTP/AVP 18"));
+        assert!(!yes(opus, "4 RTP/AVP 96\r\na=rtpmap:96 G726-32/8000"));
+        let events = "\r\na=rtpmap:101 telephone-event/8000";
+        let (a, b) = (format!("4 RTP/AVP 8 101{events}"), format!("4 RTP/AVP 18 101{events}"));
+        assert!(!yes(&a, &b), "digits alone are no conversation");
+    }
 
     #[test]
     fn flow_64_the_version_grows_with_changes_only() {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::leg::dialog::{Dialog, Local};
 use crate::leg::half::{ALLOW, Leg};
+use crate::leg::reliable;
 use crate::message::name::Name;
 use crate::message::write::quoted;
 use crate::profile::decision::Slots;
@@ -34,6 +35,8 @@ pub struct Offer<'a> {
     pub user_agent: &'a str,
     /// The answer to a challenge.
     pub authorization: Option<&'a (Name, String)>,
+    /// How much reliable provisional responses are wanted: `Supported`, `Require` or not at all.
+    pub reliable: Option<Name>,
     /// The session description under our name; empty: none.
     pub sdp: &'a [u8],
 }
@@ -48,6 +51,9 @@ pub fn invite(leg: &mut Leg, local: &Local, branch: &str, offer: Offer<'_>) -> B
     writer.header(Name::Allow, &[ALLOW]);
     if !offer.user_agent.is_empty() {
         writer.header(Name::UserAgent, &[offer.user_agent.as_bytes()]);
+    }
+    if let Some(name) = offer.reliable {
+        writer.header(name, &[reliable::TAG.as_bytes()]);
     }
     if let Some((name, value)) = offer.authorization {
         writer.header(*name, &[value.as_bytes()]);

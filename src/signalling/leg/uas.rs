@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::leg::dialog::{copy_record_route, response_to};
 use crate::leg::half::{ALLOW, Leg};
+use crate::leg::reliable;
 use crate::message::name::Name;
 use crate::message::view::Message;
 
@@ -18,6 +19,8 @@ pub struct Passed<'a> {
     pub reason: &'a [u8],
     /// `Retry-After`, where there is one.
     pub retry_after: &'a [u8],
+    /// RSeq of a reliable provisional response; zero: it is not reliable.
+    pub rseq: u32,
     /// The session description under our name; empty: none.
     pub sdp: &'a [u8],
 }
@@ -35,6 +38,10 @@ pub fn answer(leg: &Leg, request: &Message, server: &str, passed: Passed<'_>) ->
         copy_record_route(request, &mut writer);
         leg.contact(&mut writer);
         writer.header(Name::Allow, &[ALLOW]);
+    }
+    if passed.rseq != 0 {
+        writer.header(Name::Require, &[reliable::TAG.as_bytes()]);
+        writer.number(Name::RSeq, passed.rseq);
     }
     if !passed.reason.is_empty() {
         writer.header(Name::Reason, &[passed.reason]);

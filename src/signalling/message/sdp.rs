@@ -2,7 +2,8 @@
 //!
 //! A description is never refused for what we do not need: a missing `t=`, an attribute before
 //! `c=`, an id of more than 64 bits all pass as they came. Only the lines that name us change:
-//! `o=`, `c=`, the port of `m=`, `a=rtcp`; ICE candidates name the other side's addresses and go.
+//! `o=`, `c=`, the port of `m=`, `a=rtcp`. ICE candidates and what names the other side to people
+//! (`s=`, `i=`, `u=`, `e=`, `p=`) go.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
@@ -82,8 +83,12 @@ impl Media {
 
     /// The first format as `name/clock`: `PCMA/8000`; empty where it cannot be named.
     pub fn codec(&self) -> String {
-        let Some(first) = self.formats.first() else { return String::new() };
-        let Ok(payload_type) = first.parse::<u8>() else { return first.clone() };
+        self.formats.first().map(|first| self.codec_of(first)).unwrap_or_default()
+    }
+
+    /// One format as `name/clock`; empty where it cannot be named.
+    pub fn codec_of(&self, format: &str) -> String {
+        let Ok(payload_type) = format.parse::<u8>() else { return format.to_owned() };
         let mapped = self.maps.iter().find(|m| m.0 == payload_type).map(|m| m.1.clone());
         mapped.unwrap_or_else(|| match payload_type {
             0 => "PCMU/8000".to_owned(),
@@ -229,7 +234,9 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> 
             b'c' => line(&mut out, b"c=", connection_value(origin.address).as_bytes()),
             b'm' => {
                 let (from, to) = port_field(value).map_or((0, 0), |r| (r.start, r.end));
-                let port = if ours { port } else { 0 };
+                // What the peer refused stays refused (RFC 3264, 6).
+                let off = value.get(from..to) == Some(b"0");
+                let port = if ours && !off { port } else { 0 };
                 out.extend_from_slice(b"m=");
                 out.extend_from_slice(value.get(..from).unwrap_or_default());
                 out.extend_from_slice(port.to_string().as_bytes());
@@ -242,6 +249,9 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> 
                 }
             }
             b'a' if names_the_other_side(value) => {}
+            // Texts for people: a subject, who asks, where to write or call.
+            b's' => line(&mut out, b"s=", b"-"),
+            b'i' | b'u' | b'e' | b'p' => {}
             _ => {
                 out.push(kind);
                 line(&mut out, b"=", value);
@@ -254,6 +264,29 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> 
 fn is_hold(connection_value: &[u8]) -> bool {
     let text = std::str::from_utf8(connection_value).unwrap_or_default();
     connection(text) == Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+/// An answer with a refused section for each one of the offer that it leaves out: peers forget
+/// those that they refuse, and the number of sections has to be the offer's (RFC 3264, 6).
+/// `None`: nothing is missing.
+pub fn completed(offer: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
+    let sections = |body| lines(body).filter(|l| l.0 == b'm').count();
+    let given = sections(answer);
+    if given == 0 || given >= sections(offer) {
+        return None;
+    }
+    let mut whole = answer.to_vec();
+    if !whole.ends_with(b"\n") {
+        whole.extend_from_slice(b"\r\n");
+    }
+    for (_, value) in lines(offer).filter(|l| l.0 == b'm').skip(given) {
+        let (from, to) = port_field(value).map_or((0, 0), |r| (r.start, r.end));
+        whole.extend_from_slice(b"m=");
+        whole.extend_from_slice(value.get(..from).unwrap_or_default());
+        whole.push(b'0');
+        line(&mut whole, value.get(to..).unwrap_or_default(), b"");
+    }
+    Some(whole)
 }
 
 fn line(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
@@ -375,6 +408,23 @@ mod tests {
         assert!(!text.contains("10.9.9."), "{text}");
         let v6 = Origin { address: "2001:db8::1".parse().unwrap(), ..origin };
         assert!(lossy(&rewrite(OFFER, v6, Some(0), 10_000)).contains("c=IN IP6 2001:db8::1\r\n"));
+    }
+
+    #[test]
+    fn flow_85_a_refused_section_gets_no_port_of_ours() {
+        let origin = Origin { id: 7, version: 2, address: "192.0.2.1".parse().unwrap() };
+        let refused = lossy(OFFER).replace("m=audio 6000", "m=audio 0");
+        let text = lossy(&rewrite(refused.as_bytes(), origin, Some(0), 10_000));
+        assert!(text.contains("m=audio 0 RTP/AVP 8 0 101\r\n"), "{text}");
+    }
+
+    #[test]
+    fn flow_84_a_forgotten_section_is_refused() {
+        let answer = b"v=0\r\nm=audio 4 RTP/AVP 8";
+        let whole = lossy(&completed(OFFER, answer).unwrap());
+        assert_eq!(whole, "v=0\r\nm=audio 4 RTP/AVP 8\r\nm=video 0 RTP/AVP 96\r\n");
+        assert_eq!(completed(OFFER, whole.as_bytes()), None);
+        assert_eq!(completed(OFFER, b"v=0\r\n"), None);
     }
 
     #[test]

@@ -269,6 +269,18 @@ impl Message {
         self.values(name).flat_map(|v| elements(v, b',')).take(limits::LIST_ELEMENTS)
     }
 
+    /// All elements of a header in one value, whatever lines they came on.
+    pub fn joined(&self, name: Name) -> Vec<u8> {
+        let mut whole = Vec::new();
+        for element in self.list(name) {
+            if !whole.is_empty() {
+                whole.extend_from_slice(b", ");
+            }
+            whole.extend_from_slice(element);
+        }
+        whole
+    }
+
     /// Whether a list of tokens (Require, Supported, Allow) holds `token`, in any case.
     pub fn lists(&self, name: Name, token: &str) -> bool {
         self.list(name).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))

@@ -468,6 +468,10 @@ pub struct Settings {
     pub ring_timeout_s: u32,
     /// Session timer (RFC 4028).
     pub session_timer: SessionTimer,
+    /// Reliable provisional responses (RFC 3262).
+    pub reliable: Reliable,
+    /// What becomes of a REFER.
+    pub refer: Refer,
     /// How trunks are asked whether they are there, where they do not say.
     pub options_ping: Ping,
 }
@@ -483,6 +487,8 @@ impl Default for Settings {
             media_timeout_s: 60,
             ring_timeout_s: 60,
             session_timer: SessionTimer::default(),
+            reliable: Reliable::default(),
+            refer: Refer::default(),
             options_ping: Ping::default(),
         }
     }
@@ -519,6 +525,33 @@ pub struct SessionTimer {
 impl Default for SessionTimer {
     fn default() -> Self {
         Self { mode: SessionTimerMode::Prefer, expires_s: 1800, min_se_s: 90 }
+    }
+}
+
+/// How much reliable provisional responses (100rel) are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reliable {
+    /// Never: a peer that requires them gets 420.
+    Off,
+    /// Given to a peer that requires them; offered to B where A knows them too.
+    #[default]
+    Supported,
+    /// Given to every peer that knows them, and offered to B always.
+    Required,
+}
+
+/// What becomes of a REFER in a call. It is never carried out by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refer {
+    /// Refused with this code.
+    Refused(u16),
+    /// Passed on to the other side.
+    Relayed,
+}
+
+impl Default for Refer {
+    fn default() -> Self {
+        Self::Refused(603)
     }
 }
 

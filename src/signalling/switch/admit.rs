@@ -10,11 +10,13 @@ use crate::call::Call;
 use crate::call::context::{Cx, Output, Owner};
 use crate::call::setup::{Admitted, sdp_of};
 use crate::leg::offer_answer::described;
+use crate::leg::reliable::TAG;
 use crate::leg::uas::trying;
 use crate::message::address::Uri;
 use crate::message::name::Name;
 use crate::message::text::{split_outside, trim};
 use crate::message::view::Message;
+use crate::profile::plan::{Plan, Reliable};
 use crate::switch::Switch;
 use crate::transaction::flow::{Flow, Hop, Measure};
 use crate::transaction::key::Token;
@@ -58,20 +60,22 @@ impl Rates {
 }
 
 /// Whether a request out of dialog asks for nothing that we do not know (RFC 3261, 8.2.2).
-pub(super) fn understood(request: &Message) -> Result<(), (u16, Refusal)> {
+pub(super) fn understood(request: &Message, plan: &Plan) -> Result<(), (u16, Refusal)> {
     let uri = Uri::read(request.request_uri());
     if !uri.is_some_and(|u| u.is_sip() || u.scheme.eq_ignore_ascii_case(b"tel")) {
         return Err((416, Refusal::Unsupported));
     }
-    match unsupported(request).next() {
+    match unsupported(request, plan).next() {
         Some(_) => Err((420, Refusal::Unsupported)),
         None => Ok(()),
     }
 }
 
 /// The extensions that a request requires and that we do not have. Proxy-Require is not for us.
-pub(super) fn unsupported(request: &Message) -> impl Iterator<Item = &[u8]> {
-    request.list(Name::Require)
+pub(super) fn unsupported<'m>(request: &'m Message, plan: &Plan) -> impl Iterator<Item = &'m [u8]> {
+    let reliable = plan.settings.reliable != Reliable::Off;
+    let known = move |tag: &[u8]| reliable && tag.eq_ignore_ascii_case(TAG.as_bytes());
+    request.list(Name::Require).filter(move |tag| !known(tag))
 }
 
 /// Whether the caller can read the answer that it would get. An empty Accept says nothing.
@@ -150,12 +154,15 @@ impl Switch {
         if invite.max_forwards() == Some(0) {
             return Err((483, Refusal::MaxForwards));
         }
-        understood(invite)?;
+        understood(invite, &self.core.plan)?;
         if self.core.tx.is_merged(invite) {
             return Err((482, Refusal::Merged));
         }
         if self.went_through_us(invite) {
             return Err((482, Refusal::Loop));
+        }
+        if let Some(code) = self.refuses_replaces(invite) {
+            return Err((code, Refusal::Policy));
         }
         let body = sdp_of(invite);
         if body.is_empty() && !invite.body().is_empty() {

@@ -8,6 +8,7 @@ pub mod lines;
 pub mod portal;
 pub mod recover;
 pub mod reload;
+pub mod replaces;
 pub mod route;
 
 use std::collections::BTreeMap;
@@ -212,6 +213,9 @@ impl Switch {
                 Alarm::Rested(peer) => self.core.peer_rested(now, peer, &mut out.notes),
                 Alarm::Cancelled(slot, client) => {
                     self.step_at(now, now, slot, out, |call, cx| call.cancel_ran_out(cx, client));
+                }
+                Alarm::Unacknowledged(slot, rseq) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.unacknowledged(cx, rseq));
                 }
                 Alarm::MediaGone(slot) => {
                     self.step_at(now, now, slot, out, |call, cx| call.media_over(cx));

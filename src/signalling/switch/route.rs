@@ -11,9 +11,11 @@ use crate::call::context::{Output, Owner, Purpose};
 use crate::call::peers::Place;
 use crate::leg::dialog::response_to;
 use crate::leg::half::{ALLOW, Invite, LegState};
+use crate::leg::reliable::TAG;
 use crate::message::name::Name;
 use crate::message::transport::Transport;
 use crate::message::view::{Message, Method};
+use crate::profile::plan::Reliable;
 use crate::switch::Switch;
 use crate::switch::admit::{understood, unsupported};
 use crate::switch::limits::{RETRY_AFTER_S, SOURCE_MEMORY, SOURCES};
@@ -85,7 +87,7 @@ impl Switch {
                     Purpose::Bye => call.bye_responded(cx, side, response),
                     Purpose::Late => call.late_bye_responded(cx, client, response),
                     Purpose::Ask => call.peer_said(cx, side, response),
-                    Purpose::Cancel => {}
+                    Purpose::Cancel | Purpose::Prack => {}
                 });
             }
             Owner::Line(line) => self.registered(now, line, response, out),
@@ -118,7 +120,7 @@ impl Switch {
                     Purpose::Relay => call.relay_unanswered(cx, client),
                     Purpose::Bye => call.leg_gone(side),
                     Purpose::Late => call.late_over(client),
-                    Purpose::Cancel | Purpose::Ask => {}
+                    Purpose::Cancel | Purpose::Ask | Purpose::Prack => {}
                 });
             }
             Owner::Line(line) => self.register_failed(now, line, "no answer", out),
@@ -176,7 +178,7 @@ impl Switch {
             (Method::Options, _) if self.draining => {
                 self.refuse(received, flow, &message, (503, Refusal::Draining), out);
             }
-            (Method::Options, _) => match understood(&message) {
+            (Method::Options, _) => match understood(&message, &self.core.plan) {
                 Ok(()) => self.alive(flow, &message, out),
                 Err(refusal) => self.refuse(received, flow, &message, refusal, out),
             },
@@ -186,7 +188,7 @@ impl Switch {
             (Method::Other, _) => {
                 self.refuse(received, flow, &message, (501, Refusal::Unsupported), out);
             }
-            (Method::Subscribe, _) => {
+            (Method::Subscribe | Method::Notify, _) => {
                 self.refuse(received, flow, &message, (489, Refusal::Unsupported), out);
             }
             _ => self.refuse(received, flow, &message, (405, Refusal::Unsupported), out),
@@ -202,7 +204,7 @@ impl Switch {
         (slot, side): (Slot, Side),
         out: &mut Output,
     ) {
-        if unsupported(&message).next().is_some() {
+        if unsupported(&message, &self.core.plan).next().is_some() {
             return self.refuse(received, flow, &message, (420, Refusal::Unsupported), out);
         }
         let cseq = message.cseq().map_or(0, |c| c.number);
@@ -297,7 +299,8 @@ impl Switch {
         let mut writer = response_to(message, flow.remote, 200, b"", &tag);
         writer.header(Name::Allow, &[ALLOW]);
         writer.header(Name::Accept, &[b"application/sdp"]);
-        writer.header(Name::Supported, &[b""]);
+        let reliable = self.core.plan.settings.reliable != Reliable::Off;
+        writer.header(Name::Supported, &[if reliable { TAG.as_bytes() } else { b"" }]);
         let bytes = writer.finish(b"", b"");
         self.answer_stateless(flow, message, bytes, out);
     }
@@ -324,7 +327,7 @@ impl Switch {
                 writer.header(Name::Allow, &[ALLOW]);
             }
             420 => {
-                for required in unsupported(message) {
+                for required in unsupported(message, &self.core.plan) {
                     writer.header(Name::Unsupported, &[required]);
                 }
             }
