@@ -1,8 +1,9 @@
 //! Two peers, a switch and a virtual clock: no socket, no thread, no waiting.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -154,7 +155,7 @@ impl World {
     /// Another configuration comes into force: the present one, changed.
     pub fn reload(&mut self, change: impl FnOnce(String) -> String) {
         self.text = change(std::mem::take(&mut self.text));
-        let plan = Arc::new(plan_of(&self.text));
+        let plan = plan_of(&self.text);
         let peers = plan.trunks.iter().map(|_| Vec::new()).collect();
         self.input(Input::Plan(Box::new(Revision { plan, peers, latch: Latch::Strict })));
     }
@@ -347,10 +348,18 @@ impl World {
     }
 }
 
-fn plan_of(text: &str) -> Plan {
+/// The plan of a configuration; each is read once.
+fn plan_of(text: &str) -> Arc<Plan> {
+    static PLANS: Mutex<BTreeMap<String, Arc<Plan>>> = Mutex::new(BTreeMap::new());
+    let mut plans = PLANS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(plan) = plans.get(text) {
+        return plan.clone();
+    }
     let around = Surroundings::new(Path::new("."), |_| None);
     let loaded = cooee_config::load_str(text, "test.toml", &around);
-    loaded.unwrap_or_else(|findings| panic!("{findings}")).plan
+    let plan = Arc::new(loaded.unwrap_or_else(|findings| panic!("{findings}")).plan);
+    plans.insert(text.to_owned(), plan.clone());
+    plan
 }
 
 fn switch_of(text: &str, now: Moment, seed: u8) -> Switch {
@@ -360,7 +369,7 @@ fn switch_of(text: &str, now: Moment, seed: u8) -> Switch {
 fn node_of(text: &str, seed: u8) -> Node {
     let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
     Node {
-        plan: Arc::new(plan_of(text)),
+        plan: plan_of(text),
         setup: Setup {
             locals: vec![local],
             media: "192.0.2.1".parse().unwrap(),

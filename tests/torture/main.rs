@@ -5,6 +5,9 @@
 
 mod cases;
 mod corpus;
+mod cost;
+mod guesses;
+mod mutations;
 mod wire;
 #[allow(dead_code)]
 #[path = "../flows/world.rs"]

@@ -238,8 +238,10 @@ pub fn cancel_of(invite: &Bytes, reason: &[u8]) -> Option<Bytes> {
     Some(cancel.finish(b"", b""))
 }
 
+/// Where the peer wants requests; nowhere new, if its Contact is no URI that we could write.
 fn target(message: &Message) -> Option<Vec<u8>> {
-    message.address(Name::Contact).map(|a| a.uri.to_vec())
+    let uri = message.address(Name::Contact)?.uri;
+    Uri::read(uri).is_some_and(|u| u.is_sip()).then(|| uri.to_vec())
 }
 
 fn is_loose(route: &[u8]) -> bool {

@@ -218,16 +218,21 @@ pub struct Origin {
 
 /// Writes `body` as our own description: our origin, and the audio section at `port` of our
 /// address. Every other section is refused by port 0, so that the number and the order of
-/// sections stay (RFC 3264, 6).
+/// sections stay (RFC 3264, 6). What names us is written once a section, however often the other
+/// side named itself.
 pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 64);
     let mut section = None;
+    let (mut connected, mut described, mut rtcp) = (false, false, false);
     for (kind, value) in lines(body) {
         if kind == b'm' {
             section = Some(section.map_or(0, |s: usize| s + 1));
+            (connected, rtcp) = (false, false);
         }
         let ours = section.is_some() && section == audio;
         match kind {
+            b'o' if std::mem::replace(&mut described, true) => {}
+            b'c' if std::mem::replace(&mut connected, true) => {}
             b'o' => line(&mut out, b"o=", origin_value(origin).as_bytes()),
             // A hold of old (RFC 2543) is one on the other leg too.
             b'c' if is_hold(value) => line(&mut out, b"c=", value),
@@ -244,7 +249,7 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, port: u16) -> 
                 out.extend_from_slice(b"\r\n");
             }
             b'a' if value.starts_with(b"rtcp:") => {
-                if ours {
+                if ours && !std::mem::replace(&mut rtcp, true) {
                     line(&mut out, b"a=rtcp:", (port + 1).to_string().as_bytes());
                 }
             }

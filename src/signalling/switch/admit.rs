@@ -18,6 +18,7 @@ use crate::message::text::{split_outside, trim};
 use crate::message::view::Message;
 use crate::profile::plan::{Plan, Reliable};
 use crate::switch::Switch;
+use crate::switch::limits::INVITE_BYTES;
 use crate::transaction::flow::{Flow, Hop, Measure};
 use crate::transaction::key::Token;
 use crate::transaction::layer::Arrival;
@@ -155,6 +156,9 @@ impl Switch {
             return Err((483, Refusal::MaxForwards));
         }
         understood(invite, &self.core.plan)?;
+        if invite.bytes().len() > INVITE_BYTES {
+            return Err((513, Refusal::Limit));
+        }
         if self.core.tx.is_merged(invite) {
             return Err((482, Refusal::Merged));
         }

@@ -8,6 +8,10 @@ pub const SOURCE_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Most addresses remembered as sources. Past it the oldest go.
 pub const SOURCES: usize = 4096;
 
+/// Largest INVITE that is bridged, bytes: what we add must not make it larger than a datagram.
+/// Past it: 513.
+pub const INVITE_BYTES: usize = 60 * 1024;
+
 /// How far apart an INVITE of ours and the portal's `Init` may lie: ten seconds, and the second
 /// that the stamp leaves open.
 pub const INIT_WINDOW: Duration = Duration::from_secs(11);
