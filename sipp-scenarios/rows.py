@@ -19,6 +19,7 @@ import report
 from callbacks import callbacks, cost, outbox
 from heavy import capture, chaos, load
 from hooks import hooks
+from hostile import flood, torture
 from lifecycle import reload
 from node import DID, Node
 from sipp import Sipp, header
@@ -121,6 +122,8 @@ ALONE = {
     "hooks": lambda where, given: hooks(where, HOOKS),
     "outbox": lambda where, given: outbox(where, LOAD),
     "reload": lambda where, given: reload(where, LOAD),
+    "torture": lambda where, given: torture(where),
+    "flood": lambda where, given: flood(where, LOAD),
     "load": lambda where, given: load(where, LOAD, LOAD_MEDIA, given.calls, given.rate),
     "callbacks": lambda where, given: callbacks(where, LOAD, LOAD_MEDIA, given.calls, given.rate,
                                                 given.seed),
@@ -128,7 +131,7 @@ ALONE = {
     "chaos": lambda where, given: chaos(where, LOAD, given.times, given.seed),
     "callbacks-cost": lambda where, given: cost(where, LOAD, given.pairs),
 }
-SLOW = {"reload", "load", "callbacks", "capture", "chaos"}
+SLOW = {"reload", "flood", "load", "callbacks", "capture", "chaos"}
 # A measurement to look at, not a condition: it runs only where it is named.
 ASKED_FOR = {"callbacks-cost"}
 

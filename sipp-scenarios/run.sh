@@ -8,6 +8,8 @@
 #   sipp-scenarios/run.sh outbox           what an operator does with webhooks that wait
 #   sipp-scenarios/run.sh hooks            a portal's word on who answered, when, and how it came out
 #   sipp-scenarios/run.sh reload           another configuration under load: no call notices
+#   sipp-scenarios/run.sh torture          the cases of tests/torture over UDP, and answers to spoofed Vias
+#   sipp-scenarios/run.sh flood            a stranger's flood beside calls
 #   sipp-scenarios/run.sh chaos            kill -9 under load, three times (--times N)
 #   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
 #   sipp-scenarios/run.sh all              every row but callbacks-cost
@@ -24,7 +26,7 @@ here=$(dirname "$(readlink -f "$0")")
 build=yes
 for argument in "$@"; do
   case "$argument" in
-    -h | --help) sed -n '2,22s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --direct | --list) build=no ;;
   esac
 done

@@ -12,6 +12,7 @@ mod fence;
 mod headers;
 mod lines;
 mod midcall;
+mod odd;
 mod offers;
 mod portal;
 mod refer;

@@ -57,17 +57,12 @@ fn s24_no_guess_of_a_tag_or_a_branch_is_taken() {
     let mut guesses = Guesses(7);
     let (mut taken, mut out) = (0, Output::default());
     for round in 0..rounds() {
-        let guess = |guesses: &mut Guesses, token: &str| {
-            let (fixed, right) = (&token[..token.len() - 16], secret(token));
-            format!("{fixed}{:016x}", guesses.near(right))
-        };
-        let response = answer.replace(&branch, &guess(&mut guesses, &branch));
-        let request = bye.replace(&tag, &guess(&mut guesses, &tag));
         let sources = if round % 2 == 0 { (B, STRANGER) } else { (STRANGER, A) };
-        for (source, text) in [(sources.0, response), (sources.1, request)] {
+        for (source, text, token) in [(sources.0, &answer, &branch), (sources.1, &bye, &tag)] {
+            let guess = format!("{:016x}", guesses.near(secret(token)));
             let remote = source.parse().unwrap();
             let flow = Flow { transport: Transport::Udp, socket: 0, remote };
-            let bytes = Bytes::from(text);
+            let bytes = Bytes::from(text.replace(&token[token.len() - 16..], &guess));
             let input = Input::Datagram { flow, received: world.now, bytes };
             world.switch.handle(world.now, input, &mut out);
             // A trunk is told that there is no such call; nobody else is told anything.

@@ -99,7 +99,7 @@ fn judged(came: &Came, length: usize) -> Result<(), TestCaseError> {
 fn config() -> ProptestConfig {
     let long = std::env::var_os("COOEE_LONG").is_some();
     ProptestConfig {
-        cases: if long { 20_000 } else { 400 },
+        cases: if long { 20_000 } else { 150 },
         failure_persistence: None,
         ..ProptestConfig::default()
     }
