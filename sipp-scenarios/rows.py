@@ -104,6 +104,7 @@ ROWS = [
     Row("digest", 22, "uac_basic", "uas_auth", cdr=CONNECTED, secret="s3cret", **AGENT),
     Row("transparent", 25, "uac_basic", "uas_basic", cdr=CONNECTED, role="agent-leg",
         profile="transparent"),
+    Row("prack", 45, "uac_prack", "uas_prack", cdr=CONNECTED),
     Row("options", 23, "uac_options", None, cdr=None),
 ]
 MEDIA = Row("media", 15, "", "")

@@ -97,6 +97,23 @@ fn the_whole_example_loads() {
 }
 
 #[test]
+fn reliable_responses_and_transfers_have_their_words() {
+    use cooee_signalling::profile::plan::{Refer, Reliable};
+    let settings = |sip: &str| {
+        let loaded = short(&format!("[sip]\n{sip}\n{SHORT}")).unwrap();
+        (loaded.plan.settings.reliable, loaded.plan.settings.refer)
+    };
+    assert_eq!(settings(""), (Reliable::Supported, Refer::Refused(603)));
+    assert_eq!(settings("reliable = \"off\"\nrefer = \"405\"").1, Refer::Refused(405));
+    let both = settings("reliable = \"required\"\nrefer = \"relay\"");
+    assert_eq!(both, (Reliable::Required, Refer::Relayed));
+    for bad in ["reliable = \"always\"", "refer = \"302\"", "refer = 603"] {
+        let findings = short(&format!("[sip]\n{bad}\n{SHORT}")).unwrap_err().to_string();
+        assert!(findings.contains("2:"), "{findings}");
+    }
+}
+
+#[test]
 fn a_file_is_loaded_from_its_folder() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cooee.toml");

@@ -106,10 +106,14 @@ fn flow_81_what_names_a_dialog_or_nothing_is_not_relayed() {
 
 #[test]
 fn flow_81_a_profile_may_transfer_where_others_may_not() {
-    let mut w = World::transparent();
-    let (ok, _) = talking(&mut w);
+    let mut w = World::new();
+    w.habits(0, |a| a.accept_refer = true);
+    let (ok, b_invite) = talking(&mut w);
+    w.b(refer(b_asks("REFER", 1, &b_invite, ""), TARGET));
+    w.last_b("603 REFER");
+    assert!(w.heard_a().is_empty());
     w.a(refer(a_asks("REFER", 2, &ok, ""), TARGET));
-    w.last_a("603 REFER");
+    w.last_b("REFER");
 }
 
 fn replacing(call_id: &str, to_tag: &str, from_tag: &str) -> String {

@@ -243,6 +243,15 @@ fn who_is_offered_reliable_responses() {
     let required = || with_sip("reliable = \"required\"");
     assert_eq!(offered(&mut required(), "", SDP_A), is("/100rel", ""));
     assert_eq!(offered(&mut required(), KNOWS, SDP_A), is("/100rel", "100rel"));
+    let of_profile = |trunk| {
+        let mut w = World::new();
+        w.habits(trunk, |peer| peer.require_100rel = true);
+        w
+    };
+    assert_eq!(offered(&mut of_profile(1), "", SDP_A), is("100rel/", ""));
+    assert_eq!(offered(&mut of_profile(0), "", SDP_A), is("/", ""), "A does not know them");
+    assert_eq!(offered(&mut of_profile(0), KNOWS, SDP_A), is("/100rel", "100rel"));
+    assert_eq!(offered(&mut of_profile(1), "", ""), is("/", ""));
     // B could make its offer in one, and nobody would answer it.
     assert_eq!(offered(&mut required(), "", ""), is("/", ""));
 }

@@ -19,8 +19,8 @@ use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
-use cooee_signalling::profile::plan::Peer;
-use cooee_signalling::profile::plan::Plan;
+use cooee_signalling::profile::plan::{Peer, Plan};
+use cooee_signalling::profile::rules::{Behaviour, Profile};
 use cooee_signalling::switch::input::{Input, Revision};
 use cooee_signalling::switch::recover::Recovered;
 use cooee_signalling::switch::{Node, Switch};
@@ -168,6 +168,18 @@ impl World {
     /// Another configuration, before any call.
     pub fn reconfigure(&mut self, change: impl FnOnce(String) -> String) {
         self.reload(change);
+        self.look_up();
+    }
+
+    /// Other habits of a trunk's peer, before any call.
+    pub fn habits(&mut self, trunk: usize, change: impl FnOnce(&mut Behaviour)) {
+        let mut plan = Plan::clone(self.switch.plan());
+        let mut profile = Profile::clone(&plan.trunks[trunk].profile);
+        change(&mut profile.behaviour);
+        plan.trunks[trunk].profile = Arc::new(profile);
+        let peers = plan.trunks.iter().map(|_| Vec::new()).collect();
+        let plan = Arc::new(plan);
+        self.input(Input::Plan(Box::new(Revision { plan, peers, latch: Latch::Strict })));
         self.look_up();
     }
 
