@@ -16,6 +16,7 @@ mod fences;
 pub mod finding;
 #[cfg(test)]
 mod golden;
+pub mod hep;
 pub mod later;
 pub mod maps;
 pub mod node;
@@ -56,6 +57,8 @@ pub struct Loaded {
     pub webhooks: Vec<Webhook>,
     /// Who may tell us of calls.
     pub portals: Vec<PortalAccess>,
+    /// Where copies of SIP messages go, if anywhere.
+    pub hep: Option<hep::Hep>,
 }
 
 /// A receiver of signed webhooks: one `[[webhook]]`.
@@ -206,9 +209,20 @@ pub fn load_str(text: &str, file: &str, around: &Surroundings<'_>) -> Result<Loa
     if let Some(draft) = loaded {
         findings.extend(check::check(&draft, file));
         if findings.iter().all(Finding::is_note) {
-            let Draft { plan, sip, media, admin, log, node, webhooks, portals } = draft;
+            let Draft { plan, sip, media, admin, log, node, webhooks, portals, hep } = draft;
             let notes = findings;
-            return Ok(Loaded { plan, notes, sip, media, admin, log, node, webhooks, portals });
+            return Ok(Loaded {
+                plan,
+                notes,
+                sip,
+                media,
+                admin,
+                log,
+                node,
+                webhooks,
+                portals,
+                hep,
+            });
         }
     }
     Err(Findings(findings))
@@ -225,6 +239,7 @@ pub(crate) struct Draft {
     pub(crate) node: Node,
     pub(crate) webhooks: Vec<Webhook>,
     pub(crate) portals: Vec<PortalAccess>,
+    pub(crate) hep: Option<hep::Hep>,
 }
 
 fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
@@ -239,6 +254,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
     settings.media_timeout_s = media.timeout_s;
     let admin = node::admin(root, around);
     let log = node::log(root);
+    let hep = hep::hep(root, around);
     let profiles = profiles::load(root, around);
     let webhooks = webhooks::webhooks(root, around);
     let portals = portals::portals(root, around);
@@ -280,5 +296,5 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
         // Nobody waits for a word that cannot come in.
         portals: if admin.hooks_bind.is_some() { portals.plan } else { Vec::new() },
     };
-    Draft { plan, sip, media, admin, log, node, webhooks, portals: portals.access }
+    Draft { plan, sip, media, admin, log, node, webhooks, portals: portals.access, hep }
 }

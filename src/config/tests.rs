@@ -495,3 +495,22 @@ fn a_registering_trunk_needs_its_login_alone_and_an_ipv4_peer_no_other_address()
     assert!(found.contains("profile `cisco-cucm` does not speak to 2001:db8::1"), "{found}");
     assert!(trunk("cisco-cucm", "192.0.2.9").is_ok());
 }
+
+#[test]
+fn a_capture_server_is_a_host_and_a_port() {
+    let hep = |text: &str| short(&format!("{SHORT}[hep]\n{text}\n"));
+    let found = hep("target = \"homer.example\"\npassword = \"pw\"").unwrap().hep.unwrap();
+    assert_eq!((found.target.as_str(), found.id), ("homer.example:9060", 2001));
+    assert!(!format!("{found:?}").contains("pw"), "secrets are never printed");
+    let v6 = hep("target = \"udp:[2001:db8::1]:9061\"\nid = 7").unwrap().hep.unwrap();
+    assert_eq!((v6.target.as_str(), v6.id), ("[2001:db8::1]:9061", 7));
+    for (text, wanted) in [
+        ("target = \"tcp:h:1\"", "over UDP alone"),
+        ("target = \"h:0\"", "is no `host:port`"),
+        ("id = 1", "hep.target"),
+    ] {
+        let said = hep(text).unwrap_err().to_string();
+        assert!(said.contains(wanted), "{said}");
+    }
+    assert!(short(SHORT).unwrap().hep.is_none());
+}

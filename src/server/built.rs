@@ -15,6 +15,7 @@ pub(crate) struct Built {
     pub(crate) media: Media,
     pub(crate) node: Node,
     t1_ms: u32,
+    hep: Option<(String, u32)>,
 }
 
 impl Built {
@@ -24,13 +25,16 @@ impl Built {
             media: loaded.media.clone(),
             node: loaded.node.clone(),
             t1_ms: loaded.plan.settings.t1_ms,
+            hep: loaded.hep.as_ref().map(|hep| (hep.target.clone(), hep.id)),
         }
     }
 
     /// The keys that differ and have no effect before a restart.
     pub(crate) fn differing(&self, loaded: &Loaded) -> Vec<&'static str> {
         let (sip, media, node) = (&loaded.sip, &loaded.media, &loaded.node);
+        let hep = loaded.hep.as_ref().map(|hep| (hep.target.clone(), hep.id));
         let pairs = [
+            ("hep", self.hep == hep),
             ("sip.bind", self.sip.binds == sip.binds && self.sip.tcp_binds == sip.tcp_binds),
             ("sip.advertise", self.sip.advertise == sip.advertise),
             ("sip.t1_ms", self.t1_ms == loaded.plan.settings.t1_ms),

@@ -20,6 +20,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::hep::{Hep, Seen};
 use crate::inbox::Letters;
 use crate::outbound::{Outbound, peek};
 use crate::udp::Udp;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub letters: Letters,
     /// The way out.
     pub outbound: Outbound,
+    /// Where copies of messages go, if anywhere.
+    pub hep: Option<Hep>,
     /// What the recovery has already decided: carried out first.
     pub first: Output,
     /// Where counts go.
@@ -143,22 +146,28 @@ impl Engine {
                 let (method, code) = peek(bytes);
                 self.parts.telemetry.engine.messages.count(Direction::In, method, code);
             }
+            let heard = self.parts.hep.as_ref().and_then(|hep| hep.received(&input));
             self.parts.switch.handle(clock::now(), input, &mut self.out);
             // An append costs 2 us: the first of a burst must not wait for the last.
-            Self::carry_out(&mut self.parts, &mut self.out);
+            Self::carry_out(&mut self.parts, heard, &mut self.out);
         }
         // Each is told by being let go of.
         self.receipts.clear();
         self.parts.switch.handle(clock::now(), Input::Wake, &mut self.out);
-        Self::carry_out(&mut self.parts, &mut self.out);
+        Self::carry_out(&mut self.parts, None, &mut self.out);
     }
 
-    fn carry_out(parts: &mut Parts, out: &mut Output) {
+    fn carry_out(parts: &mut Parts, heard: Option<Seen>, out: &mut Output) {
         // What is no SIP is counted here: it makes no fact.
         let broken = |r: &&Rejected| r.why == Refusal::Malformed;
         let count = as_u64(out.rejected.iter().filter(broken).count());
         parts.telemetry.engine.parse_errors.fetch_add(count, Ordering::Relaxed);
+        let plan = parts.switch.plan();
+        let step = parts.hep.as_mut().and_then(|hep| hep.look(plan, heard, out));
         parts.outbound.carry_out(out);
+        if let (Some(hep), Some(step)) = (&parts.hep, step) {
+            hep.tell(step);
+        }
     }
 
     fn housekeeping(&mut self) {

@@ -7,6 +7,7 @@ mod built;
 pub mod clock;
 pub mod engine;
 pub mod error;
+pub mod hep;
 pub mod inbox;
 pub mod names;
 pub mod node;

@@ -31,6 +31,7 @@ use crate::built::{Built, Revisions};
 use crate::clock;
 use crate::engine::{self, Parts};
 use crate::error::Error;
+use crate::hep::Hep;
 use crate::inbox::{Inbox, inbox};
 use crate::names;
 use crate::outbound::Outbound;
@@ -123,11 +124,16 @@ impl Node {
         let outbound =
             Outbound::new(Arc::clone(&udp), journal, relay, spine, Arc::clone(&telemetry));
         let stop = Arc::new(AtomicBool::new(false));
+        let hep = loaded.hep.as_ref().map(|settings| {
+            let locals = udp.locals().iter().map(|local| local.address).collect();
+            Hep::start(settings, locals, Arc::clone(&plan), Arc::clone(&telemetry))
+        });
         let parts = Parts {
             switch,
             udp,
             letters,
             outbound,
+            hep: hep.transpose()?,
             first,
             telemetry: Arc::clone(&telemetry),
             stop: Arc::clone(&stop),

@@ -121,6 +121,16 @@ pub const ROWS: &[Row] = &[
     gauge("cooee_leases", &[], "RTP port pairs on lease or in quarantine", |t, series| {
         one(series, &t.engine.leases_now)
     }),
+    counter(
+        "cooee_hep_packets_total",
+        &["result"],
+        "Copies of SIP messages for the HEP collector, by their fate",
+        |t, series| {
+            let count = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+            series.put(&["sent"], count(&t.engine.hep_sent))?;
+            series.put(&["dropped"], count(&t.engine.hep_dropped))
+        },
+    ),
     gauge("cooee_lines_registered", &[], "Lines that are registered", |t, series| {
         one(series, &t.engine.lines_now)
     }),

@@ -106,6 +106,10 @@ pub struct EngineStats {
     pub calls_now: AtomicU64,
     /// RTP port pairs on lease or in quarantine.
     pub leases_now: AtomicU64,
+    /// Copies of SIP messages handed to the HEP collector's socket.
+    pub hep_sent: AtomicU64,
+    /// Copies lost: too many waited, or the collector could not be reached.
+    pub hep_dropped: AtomicU64,
     /// Lines that are registered.
     pub lines_now: AtomicU64,
     /// Lines that are being unregistered.

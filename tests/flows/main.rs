@@ -22,5 +22,6 @@ mod reliable;
 mod reload;
 mod restart;
 mod targets;
+mod topology;
 mod update;
 mod world;
