@@ -1,5 +1,5 @@
 //! Digits as telephone events (RFC 4733): what the relay forwards of them, bit for bit.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod peers;
 
