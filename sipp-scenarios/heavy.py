@@ -87,8 +87,8 @@ def leases_of(node):
 
 
 def chaos(where, row, times, seed):
-    """kill -9 under load, restart on the same directory: no answered call is lost or counted twice,
-    and who is to be told of it is told, whole and in order."""
+    """kill -9 under load, restart on the same directory: every answered call goes on, none is lost
+    or counted twice, and who is to be told of it is told, whole and in order."""
     seed = random.randrange(1 << 32) if seed is None else seed
     dice = random.Random(seed)
     receiver = receiver_in(where / "chaos", rate=0.1, seed=seed)
@@ -109,6 +109,10 @@ def chaos(where, row, times, seed):
         wanted = max(len(every_a), len(every_b))
         cdrs = node.cdrs_settled(wanted, 40)
         complaints += checks.crash_lost_nothing(cdrs, every_a, every_b)
+        # Who has heard the answer goes on talking after the crash, and hangs up as planned.
+        talked = [cdr for cdr in cdrs if every_a & set(checks.legs(cdr, "A"))]
+        complaints += checks.fields_are(talked, {"outcome": "connected", "end_party": "dialer"})
+        figures["went_on"] = sum(cdr["recovered"] for cdr in talked)
         figures |= {"answered_a": len(every_a), "answered_b": len(every_b), "records": len(cdrs)}
         complaints += node.outbox_emptied(120)
         attempts = receiver.attempts()

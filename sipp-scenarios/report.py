@@ -35,7 +35,7 @@ def show(results):
             show_times(result["row"], figures["times"])
         if "latency" in figures:
             show_latency(figures["latency"])
-        if result["row"] in ("load", "callbacks", "outbox", "hooks", "capture", "chaos"):
+        if result["row"] in ("load", "callbacks", "outbox", "hooks", "capture", "chaos", "survive"):
             show_figures(result["row"], figures)
         if result["row"] == "callbacks-cost" and figures:
             show_cost(figures)

@@ -23,6 +23,7 @@ from hostile import flood, torture
 from lifecycle import reload
 from node import DID, Node
 from sipp import Sipp, header
+from survive import survive
 
 
 @dataclass
@@ -110,6 +111,7 @@ ROWS = [
 MEDIA = Row("media", 15, "", "")
 LOAD = Row("load", 20, "uac_load", "uas_load", role="customer-leg")
 LOAD_MEDIA = Row("load_media", 24, "uac_basic", "uas_basic")
+ENDS_B = Row("ends_b", 38, "uac_b_hangs_up", "uas_b_hangs_up")
 TIMER = Row("timer", 30, "uac_refused", None, 2, 2, codes=(408, 503, 504),
             cdr={"outcome": failure}, silent=True)
 
@@ -130,9 +132,10 @@ ALONE = {
                                                 given.seed),
     "capture": lambda where, given: capture(where, LOAD),
     "chaos": lambda where, given: chaos(where, LOAD, given.times, given.seed),
+    "survive": lambda where, given: survive(where, LOAD, ENDS_B),
     "callbacks-cost": lambda where, given: cost(where, LOAD, given.pairs),
 }
-SLOW = {"reload", "flood", "load", "callbacks", "capture", "chaos"}
+SLOW = {"reload", "flood", "load", "callbacks", "capture", "chaos", "survive"}
 # A measurement to look at, not a condition: it runs only where it is named.
 ASKED_FOR = {"callbacks-cost"}
 

@@ -11,6 +11,7 @@
 #   sipp-scenarios/run.sh torture          the cases of tests/torture over UDP, and answers to spoofed Vias
 #   sipp-scenarios/run.sh flood            a stranger's flood beside calls
 #   sipp-scenarios/run.sh chaos            kill -9 under load, three times (--times N)
+#   sipp-scenarios/run.sh survive          kill -9 while a hundred calls talk: all go on
 #   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
 #   sipp-scenarios/run.sh all              every row but callbacks-cost
 #   sipp-scenarios/run.sh <row> [<row>]    just these; --list names them

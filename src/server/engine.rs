@@ -11,6 +11,7 @@ use std::thread::{Builder, JoinHandle};
 
 use cooee_media::socket::RecvBatch;
 use cooee_model::fact::{Refusal, Rejected};
+use cooee_model::ids::CallId;
 use cooee_signalling::call::context::Output;
 use cooee_signalling::switch::Switch;
 use cooee_signalling::switch::input::Input;
@@ -27,6 +28,9 @@ use crate::udp::Udp;
 
 /// How often gauges are published, nanoseconds.
 const PUBLISH_EVERY_NS: u64 = 200_000_000;
+
+/// Calls that one turn writes of a checkpoint: some 0.2 ms.
+const CHECKPOINT_CALLS: usize = 64;
 
 /// The bell's number among the things that wake the engine; sockets are numbered from 0.
 const BELL: u64 = u64::MAX;
@@ -72,6 +76,8 @@ struct Engine {
     /// Who waits for the inputs to be carried out.
     receipts: Vec<oneshot::Sender<()>>,
     out: Output,
+    /// Calls that the checkpoint under way has still to write.
+    unwritten: Option<Vec<CallId>>,
     published: u64,
     resent: u64,
 }
@@ -81,7 +87,8 @@ impl Engine {
         let out = std::mem::take(&mut parts.first);
         let (batch, inputs) = (Udp::room(), Vec::with_capacity(64));
         let receipts = Vec::new();
-        Self { parts, epoll, batch, inputs, receipts, out, published: 0, resent: 0 }
+        let (unwritten, published, resent) = (None, 0, 0);
+        Self { parts, epoll, batch, inputs, receipts, out, unwritten, published, resent }
     }
 
     fn run(mut self) {
@@ -113,6 +120,9 @@ impl Engine {
 
     /// Until the next deadline, rounded up: epoll counts in milliseconds.
     fn timeout(&self) -> EpollTimeout {
+        if self.unwritten.is_some() {
+            return EpollTimeout::ZERO;
+        }
         let wait_ns = match self.parts.switch.next_deadline() {
             Some((at, _why)) => at.saturating_sub(clock::now().mono).min(PUBLISH_EVERY_NS),
             None => PUBLISH_EVERY_NS,
@@ -170,14 +180,29 @@ impl Engine {
         }
     }
 
-    fn housekeeping(&mut self) {
-        if self.parts.outbound.journal().checkpoint_due() {
-            let live: Vec<_> = self.parts.switch.snapshots().collect();
-            let journal = self.parts.outbound.journal();
-            let write = |bytes: Vec<u8>| move |out: &mut Vec<u8>| out.extend_from_slice(&bytes);
-            journal.checkpoint(live.into_iter().map(|(call, bytes)| (call, write(bytes))));
-            let _ = journal.commit();
+    /// Writes the state of all calls anew where the journal asks for it, a few calls in each turn:
+    /// no message waits for thousands of them.
+    fn checkpoint(&mut self) {
+        let (switch, journal) = (&self.parts.switch, self.parts.outbound.journal());
+        if self.unwritten.is_none() && journal.checkpoint_due() {
+            journal.begin_checkpoint();
+            self.unwritten = Some(switch.calls().collect());
         }
+        let Some(unwritten) = &mut self.unwritten else { return };
+        for call in unwritten.drain(unwritten.len().saturating_sub(CHECKPOINT_CALLS)..) {
+            if let Some(bytes) = switch.snapshot(call) {
+                journal.snapshot(call, |out| out.extend_from_slice(&bytes));
+            }
+        }
+        if unwritten.is_empty() {
+            journal.end_checkpoint();
+            self.unwritten = None;
+        }
+        let _ = journal.commit();
+    }
+
+    fn housekeeping(&mut self) {
+        self.checkpoint();
         let now = clock::now().mono;
         if now < self.published + PUBLISH_EVERY_NS {
             return;

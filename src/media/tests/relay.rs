@@ -14,7 +14,7 @@ use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_media::socket;
 use cooee_model::ids::{CallId, Lease, Side};
-use cooee_model::media::{Latch, MediaCommand, MediaEvent};
+use cooee_model::media::{Latch, MediaCommand, MediaEvent, PeerMedia};
 use cooee_model::sample::{Sample, Unmeasured};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -107,6 +107,39 @@ fn a_new_peer_is_latched_anew_and_the_old_one_is_a_stranger() {
     assert!(talk.b.is_quiet());
     let (_, b) = talk.world.close(talk.call);
     assert_eq!((b.packets, b.foreign), (2, 1));
+}
+
+#[test]
+fn a_relay_goes_on_where_the_one_before_it_was_cut() {
+    let begin = |source| {
+        let world = World::new([20, 18], 2, 1);
+        world.open(CallId(7), Duration::ZERO);
+        for (side, host, source) in [(Side::A, 10, None), (Side::B, 20, source)] {
+            // B speaks from another port than it names.
+            let rtp = SocketAddr::new(world.host(host), 4000);
+            let rtcp = SocketAddr::new(world.host(host), 4001);
+            let media = Some(PeerMedia { rtp, rtcp, latch: Latch::Strict, source });
+            world.send(MediaCommand::Peer { call: CallId(7), side, media });
+        }
+        world.settle();
+        world
+    };
+    let world = begin(None);
+    let (a, b) = (world.peer(10, 4000), world.peer(20, 5555));
+    b.send(&rtp(8, 1), world.at(RELAY_PORT_B));
+    assert_eq!(a.recv().0, rtp(8, 1));
+    let told = world.wait(|e| matches!(e, MediaEvent::Latched { .. }));
+    let MediaEvent::Latched { side: Side::B, source, .. } = told else { panic!("{told:?}") };
+    assert_eq!(source, b.addr);
+    drop(world);
+    let world = begin(Some(source));
+    a.send(&rtp(8, 2), world.at(RELAY_PORT_A));
+    assert_eq!(b.recv().0, rtp(8, 2), "before B has spoken again");
+    world.peer(20, 5556).send(&rtp(8, 3), world.at(RELAY_PORT_B));
+    b.send(&rtp(8, 4), world.at(RELAY_PORT_B));
+    assert_eq!(a.recv().0, rtp(8, 4), "another port of B's address does not take its place");
+    let (_, b) = world.close(CallId(7));
+    assert_eq!((b.packets, b.foreign), (1, 1));
 }
 
 #[test]

@@ -173,9 +173,14 @@ impl Switch {
         }
     }
 
-    /// What each live call needs to go on after a crash, for a checkpoint of the journal.
-    pub fn snapshots(&self) -> impl Iterator<Item = (CallId, Vec<u8>)> {
-        self.calls.iter().map(|(_, call)| (call.id, call.snapshot()))
+    /// The calls that a checkpoint of the journal has to hold.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.by_id.keys().copied()
+    }
+
+    /// What a call needs to go on after a crash; nothing, if it is over.
+    pub fn snapshot(&self, call: CallId) -> Option<Vec<u8>> {
+        self.by_id.get(&call).and_then(|slot| self.calls.get(*slot)).map(Call::snapshot)
     }
 
     /// The plan in force.
