@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use cooee_signalling::profile::plan::{
-    Ping, Refer, Reliable, SessionTimer, SessionTimerMode, Settings,
-};
+use cooee_signalling::profile::plan::{Ping, Refer, Reliable, Settings};
+use cooee_signalling::profile::session_timer::{SessionTimer, SessionTimerMode};
 
 use crate::later::accept_keys;
 use crate::secrets::Surroundings;
@@ -103,20 +102,25 @@ pub(crate) fn ping(section: &mut Section<'_>, default: Ping) -> Option<Ping> {
     Some(read)
 }
 
-fn session_timer(section: &mut Section<'_>) -> SessionTimer {
+/// Reads a `session_timer` table, of `[sip]` or of a profile's `[behaviour]`.
+pub(crate) fn session_timer(section: &mut Section<'_>) -> SessionTimer {
     let default = SessionTimer::default();
     let modes = [
         ("off", SessionTimerMode::Off),
+        ("accept", SessionTimerMode::Accept),
         ("prefer", SessionTimerMode::Prefer),
         ("require", SessionTimerMode::Require),
     ];
     let timer = SessionTimer {
         mode: section.word("mode", &modes, default.mode),
-        expires_s: section.int("expires", default.expires_s, 90..=86_400),
-        min_se_s: section.int("min_se", default.min_se_s, 90..=86_400),
+        expires_s: section.int("expires", default.expires_s, 4..=86_400),
+        min_se_s: section.int("min_se", default.min_se_s, 4..=86_400),
     };
     if timer.expires_s < timer.min_se_s {
         section.error("expires", "is below `min_se`".to_owned());
+    }
+    if timer.min_se_s < 90 {
+        section.note("min_se", "RFC 4028 allows nothing below 90 seconds: for tests".to_owned());
     }
     section.finish();
     timer

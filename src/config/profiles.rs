@@ -258,6 +258,8 @@ fn behaviour(root: &mut Section<'_>) -> Behaviour {
         };
     }
     habits.require_100rel = section.flag("require_100rel", false);
+    habits.session_timer =
+        section.table("session_timer").map(|mut t| crate::node::session_timer(&mut t));
     habits.accept_refer = section.flag("accept_refer", false);
     habits.late_487_ok = section.flag("late_487_ok", false);
     habits.options_ping = section.flag("options_ping", true);

@@ -514,3 +514,26 @@ fn a_capture_server_is_a_host_and_a_port() {
     }
     assert!(short(SHORT).unwrap().hep.is_none());
 }
+
+#[test]
+fn session_timers_of_the_node_and_of_a_profile() {
+    use cooee_signalling::profile::session_timer::{SessionTimer, SessionTimerMode};
+    let with =
+        |table: &str| format!("[sip]\nsession_timer = {table}\n[[trunk]]\nname = \"unitalk\"");
+    let first = "[[trunk]]\nname = \"unitalk\"";
+    let changed = |table: &str| short(&SHORT.replacen(first, &with(table), 1));
+    let loaded = changed("{ mode = \"accept\", expires = 600 }").unwrap();
+    let timer = SessionTimer { mode: SessionTimerMode::Accept, expires_s: 600, min_se_s: 90 };
+    assert_eq!(loaded.plan.session_timer("unitalk"), timer);
+    let found = |table: &str| said(first, &with(table));
+    assert!(found("{ min_se = 2000 }").contains("is below `min_se`"));
+    assert!(found("{ min_se = 30 }").contains("for tests"));
+    assert!(found("{ mode = \"on\" }").contains("accept"));
+    let (_, text) = crate::profiles::SHIPPED[4];
+    let own = "\n[behaviour.session_timer]\nmode = \"require\"\nexpires = 300\n";
+    let (profile, findings) = crate::profiles::parse("p.toml", &format!("{text}{own}"));
+    assert!(findings.is_empty(), "{findings:?}");
+    let own = profile.unwrap().profile.behaviour.session_timer;
+    let required = SessionTimer { mode: SessionTimerMode::Require, expires_s: 300, min_se_s: 90 };
+    assert_eq!(own, Some(required));
+}

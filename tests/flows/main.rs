@@ -21,6 +21,7 @@ mod reinvite;
 mod reliable;
 mod reload;
 mod restart;
+mod session_timer;
 mod targets;
 mod topology;
 mod update;

@@ -223,7 +223,7 @@ fn flow_59_switched_off_it_is_420() {
     w.a(invite(NEEDS, SDP_A));
     assert_eq!(header(&w.last_a("420 INVITE"), "Unsupported"), "100rel");
     w.a(invite(KNOWS, SDP_A).replace("call-a", "call-b").replace("z9hG4bKa1", "z9hG4bKa2"));
-    assert_eq!(header(&w.last_b("INVITE"), "Supported"), "");
+    assert!(!w.last_b("INVITE").contains("100rel"));
 }
 
 #[test]
@@ -233,8 +233,9 @@ fn who_is_offered_reliable_responses() {
         let b_invite = w.last_b("INVITE");
         w.b(b_says(180, &b_invite, "", ""));
         let ringing = w.last_a("180 INVITE");
-        let b = (header(&b_invite, "Require"), header(&b_invite, "Supported"));
-        (b.0 + "/" + &b.1, header(&ringing, "Require"))
+        // Session timers are another matter, in a line of their own.
+        let supported = header(&b_invite, "Supported").replace("timer", "");
+        (header(&b_invite, "Require") + "/" + &supported, header(&ringing, "Require"))
     };
     let is = |b: &str, a: &str| (b.to_owned(), a.to_owned());
     let supported = || World::new();

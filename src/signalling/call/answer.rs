@@ -123,6 +123,7 @@ impl Call {
         if self.is_mismatched(cx, &body) {
             return;
         }
+        self.agree_as_uac(cx, Side::B, response);
         self.account.sip_final = response.code();
         self.judge_b(cx, Verdict::Answered);
         self.platform_answered(cx);
@@ -185,6 +186,9 @@ impl Call {
         if challenged && !giving_up && self.answer_challenge(cx, response) {
             return;
         }
+        if code == 422 && !giving_up && self.bow_to_interval(cx, response) {
+            return;
+        }
         if let Some(leg) = self.account.legs.last_mut() {
             leg.result = code;
             leg.end = Some(cx.received);
@@ -224,11 +228,12 @@ impl Call {
         self.refused_by_b(cx, code);
     }
 
-    /// What A hears for a code of B. A challenge or a redirection is between B and us.
+    /// What A hears for a code of B. A challenge, a redirection or a session timer is between B
+    /// and us.
     fn code_for_a(&self, code: u16) -> u16 {
         let code = match code {
             300..=399 => 502,
-            401 | 407 => 503,
+            401 | 407 | 421 | 422 => 503,
             other => other,
         };
         let map = self.plan.trunk(&self.a.trunk).map(|t| &t.profile.behaviour.error_map);

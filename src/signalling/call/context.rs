@@ -50,6 +50,8 @@ pub enum Purpose {
     Ask,
     /// The PRACK of a reliable 18x.
     Prack,
+    /// A refresh of the session (RFC 4028).
+    Refresh,
 }
 
 /// What a call or a line wants to be woken for.
@@ -71,6 +73,8 @@ pub enum Alarm {
     Settled(Slot),
     /// Both peers are to be asked whether they are still there, after a restart.
     Ask(Slot),
+    /// A leg's session timer; the alarm that is meant.
+    Session(Slot, Side, u32),
     /// A line's registration is due.
     Register(u32),
 }

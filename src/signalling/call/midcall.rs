@@ -8,6 +8,7 @@ use crate::call::{Call, Path};
 use crate::leg::dialog::{cancel_of, response_to};
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::{Described, described, is_fax};
+use crate::leg::session_timer::Session;
 use crate::leg::uas::{Passed, answer};
 use crate::message::name::Name;
 use crate::message::view::{Message, Method};
@@ -35,6 +36,8 @@ pub struct Relay {
     stage: Stage,
     /// What the asking side offered.
     offer: Option<Described>,
+    /// What we described in our request.
+    sdp: Vec<u8>,
     /// The section that was audio before, in case the offer is refused.
     audio: Option<usize>,
 }
@@ -94,6 +97,7 @@ impl Call {
             None if !self.is_agreed() => Some(491),
             busy => busy,
         };
+        let busy = busy.or_else(|| Session::refuses(&self.terms(side), &request, false));
         if let Some(code) = busy {
             return self.reply(cx, side, server, &request, code);
         }
@@ -136,11 +140,11 @@ impl Call {
         if let Some(section) = offer.as_ref().and_then(|o| o.audio) {
             self.audio = Some(section);
         }
-        let Some((client, cseq)) = self.send_across(cx, other, &request, across, None) else {
+        let Some((client, cseq, sdp)) = self.send_across(cx, other, &request, across, None) else {
             return self.reply(cx, from, server, &request, 500);
         };
         let stage = Stage::Asked;
-        let relay = Relay { from, request, server, client, across, cseq, stage, offer, audio };
+        let relay = Relay { from, request, server, client, across, cseq, stage, offer, sdp, audio };
         self.relays.push(relay);
     }
 
@@ -151,7 +155,8 @@ impl Call {
         request: &Message,
         across: Method,
         authorization: Option<(Name, String)>,
-    ) -> Option<(ClientId, u32)> {
+    ) -> Option<(ClientId, u32, Vec<u8>)> {
+        let terms = self.terms(to);
         let offers = matches!(across, Method::Invite | Method::Update);
         let sdp = if offers { self.redescribe(cx, to, sdp_of(request)) } else { Vec::new() };
         let agent = cx.core.plan.settings.user_agent.clone();
@@ -160,6 +165,9 @@ impl Call {
             if across != Method::Info {
                 leg.contact(&mut writer);
                 writer.header(Name::Allow, &[crate::leg::half::ALLOW]);
+            }
+            if offers {
+                leg.session.write_request(&terms, false, &mut writer);
             }
             if !agent.is_empty() {
                 writer.header(Name::UserAgent, &[agent.as_bytes()]);
@@ -178,7 +186,7 @@ impl Call {
             let kind = request.value(Name::ContentType).unwrap_or_default();
             writer.finish(kind, request.body())
         })?;
-        Some((client, self.leg(to)?.dialog.local_cseq))
+        Some((client, self.leg(to)?.dialog.local_cseq, sdp))
     }
 
     /// A response to a request that was passed on.
@@ -201,6 +209,9 @@ impl Call {
         if matches!(code, 401 | 407) {
             let relay = self.relays.swap_remove(at);
             return self.challenged(cx, relay, to, response);
+        }
+        if offers && code == 422 && self.leg_mut(to).is_some_and(|l| l.session.raise(response)) {
+            return self.ask_again(cx, at, to);
         }
         if !offers || code >= 300 {
             let relay = self.relays.swap_remove(at);
@@ -226,26 +237,37 @@ impl Call {
         self.offer_answered(cx, at, to, response);
     }
 
+    /// Our session interval was too small for the other side: asked again with a longer one, which
+    /// the asking side need not know (RFC 4028, 7.4).
+    fn ask_again(&mut self, cx: &mut Cx<'_>, at: usize, to: Side) {
+        let relay = self.relays.swap_remove(at);
+        match self.send_across(cx, to, &relay.request, relay.across, None) {
+            Some((client, cseq, _)) => self.relays.push(Relay { client, cseq, ..relay }),
+            None => self.reply_passed(cx, &relay, Passed { code: 500, ..Passed::default() }),
+        }
+    }
+
     /// The other side has taken an offer, or has made the one that it was asked for.
     fn offer_answered(&mut self, cx: &mut Cx<'_>, at: usize, to: Side, response: &Message) {
         let up = self.is_agreed();
         let body = sdp_of(response);
-        if let Some(leg) = self.leg_mut(to) {
-            leg.refresh(response);
-        }
-        let Some(relay) = self.relays.get_mut(at) else { return };
-        let (from, server, cseq) = (relay.from, relay.server, relay.cseq);
-        let offer = relay.offer.take();
+        let mut relay = self.relays.swap_remove(at);
+        let from = relay.from;
         let by_invite = relay.across == Method::Invite;
         let late = by_invite && sdp_of(&relay.request).is_empty();
-        let update = relay.request.method() == Method::Update;
         relay.stage = Stage::Answered(late);
         let by_b = if to == Side::B { body } else { sdp_of(&relay.request) }.to_vec();
+        if let Some(leg) = self.leg_mut(to) {
+            leg.refresh(response);
+            if !relay.sdp.is_empty() {
+                leg.said = std::mem::take(&mut relay.sdp);
+            }
+        }
         if let Some(theirs) = described(body) {
             self.point(cx, to, &theirs);
         }
-        if let Some(offer) = &offer {
-            self.point(cx, from, offer);
+        if let Some(offer) = relay.offer.take() {
+            self.point(cx, from, &offer);
             if up {
                 self.hold_changed(cx, from, offer.holds);
             } else if let Some(leg) = self.leg_mut(from) {
@@ -253,27 +275,34 @@ impl Call {
             }
         }
         if by_invite && !late {
-            self.send_ack(cx, to, cseq, b"");
+            self.send_ack(cx, to, relay.cseq, b"");
         }
+        self.agree_as_uac(cx, to, response);
+        self.agree_as_uas(cx, from, &relay.request);
         let sdp = self.redescribe(cx, from, body);
         if !up {
             self.offered_anew(&by_b);
         }
-        let Some(relay) = self.relays.get(at) else { return };
-        let Some(leg) = self.leg(from) else { return };
-        let name = &cx.core.plan.settings.user_agent;
         let passed = Passed { code: response.code(), sdp: &sdp, ..Passed::default() };
-        let bytes = answer(leg, &relay.request, name, passed);
-        cx.core.tx.respond(cx.now, server, response.code(), bytes, None, &mut cx.out.sends);
-        if update {
-            self.relays.swap_remove(at);
+        self.reply_passed(cx, &relay, passed);
+        if let Some(leg) = self.leg_mut(from).filter(|_| !sdp.is_empty()) {
+            leg.said = sdp;
+        }
+        if relay.request.method() == Method::Invite {
+            self.relays.push(relay);
         }
         self.dirty = true;
     }
 
     /// A 2xx that no relay waits for: a copy, or one that came after the end. The INVITE that it
     /// answers wants its ACK in any case.
-    fn acknowledge(&mut self, cx: &mut Cx<'_>, to: Side, client: ClientId, response: &Message) {
+    pub(super) fn acknowledge(
+        &mut self,
+        cx: &mut Cx<'_>,
+        to: Side,
+        client: ClientId,
+        response: &Message,
+    ) {
         let Some(cseq) = response.cseq().filter(|c| c.method == b"INVITE") else { return };
         let waits = |r: &Relay| r.client == client && r.stage == Stage::Answered(true);
         if self.relays.iter().any(waits) || response.code() >= 300 {
@@ -303,13 +332,16 @@ impl Call {
             }
             let sdp = self.redescribe(cx, to, body);
             self.send_ack(cx, to, relay.cseq, &sdp);
+            if let Some(leg) = self.leg_mut(to).filter(|_| !sdp.is_empty()) {
+                leg.said = sdp;
+            }
         }
         true
     }
 
     fn challenged(&mut self, cx: &mut Cx<'_>, relay: Relay, to: Side, response: &Message) {
         if let Some(authorization) = self.authorize(cx, to, response, relay.across.text())
-            && let Some((client, cseq)) =
+            && let Some((client, cseq, _)) =
                 self.send_across(cx, to, &relay.request, relay.across, Some(authorization))
         {
             self.relays.push(Relay { client, cseq, ..relay });
@@ -382,6 +414,9 @@ impl Call {
         let mut writer = response_to(request, source, code, b"", "");
         if matches!(code, 200 | 405 | 501) {
             writer.header(Name::Allow, &[crate::leg::half::ALLOW]);
+        }
+        if code == 422 {
+            writer.number(Name::MinSe, self.terms(side).min_se_s);
         }
         if code == 500 {
             // RFC 3261, 14.2: between 0 and 10 seconds, drawn at random.

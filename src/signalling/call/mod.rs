@@ -16,7 +16,8 @@
 //! [`update`] what passes without an INVITE, [`refer`] transfers, [`hangup`] who ended it and why,
 //! [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who is called
 //! next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
-//! [`snapshot`] what a crash must not take, [`revive`] how it goes on after one.
+//! [`session`] what keeps it alive, [`snapshot`] what a crash must not take, [`revive`] how it goes
+//! on after one.
 
 pub mod answer;
 pub mod context;
@@ -31,6 +32,7 @@ pub mod portal;
 pub mod refer;
 pub mod reliable;
 pub mod revive;
+pub mod session;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;

@@ -216,6 +216,9 @@ impl Call {
         reliable.agreed = true;
         let owed = reliable.owed.take();
         let sdp = self.redescribe(cx, Side::B, answer);
+        if let Some(b) = &mut self.b {
+            b.said.clone_from(&sdp);
+        }
         match owed {
             Some((rack, tag)) => self.send_prack(cx, rack, &tag, &sdp),
             None => self.ack_late_offer(cx, answer),
@@ -242,6 +245,7 @@ impl Call {
         };
         self.point(cx, Side::A, &theirs);
         let sdp = self.redescribe(cx, Side::A, &answer);
+        self.a.said.clone_from(&sdp);
         self.prack_reply(cx, server, prack, 200, &sdp);
     }
 

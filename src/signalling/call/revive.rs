@@ -145,6 +145,7 @@ impl Call {
         if let Some((a, b)) = leases {
             self.open_relay(cx, (a, b));
         }
+        self.wake_sessions(cx, same_boot);
         let account = Box::new(self.account.clone());
         self.fact(cx, cx.now, What::Revived { account, held_by: self.held.map(|h| h.1) });
         let group = u32::try_from(cx.core.random() % GROUPS).unwrap_or(0) + 1;

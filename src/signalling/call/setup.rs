@@ -204,7 +204,7 @@ impl Call {
     }
 
     /// Sends B's INVITE, with the answer to a challenge on a second try.
-    fn send_invite(
+    pub(super) fn send_invite(
         &mut self,
         cx: &mut Cx<'_>,
         authorization: Option<(Name, String)>,
@@ -212,6 +212,7 @@ impl Call {
     ) {
         let Some(invite) = self.invite.take() else { return };
         let sdp = self.redescribe(cx, Side::B, sdp_of(&invite));
+        let timer = self.terms(Side::B);
         let hops = invite.max_forwards().map_or(70, |n| n.saturating_sub(1));
         self.invite = Some(invite);
         let reliable = self.reliable_for_b(cx);
@@ -223,12 +224,14 @@ impl Call {
             slots,
             hops,
             user_agent: &cx.core.plan.settings.user_agent,
+            timer: &timer,
             authorization: authorization.as_ref(),
             reliable,
             sdp: &sdp,
         };
         let bytes = uac::invite(leg, local, &token.branch(), offer);
         leg.sent = bytes.clone();
+        leg.said = sdp;
         let owner = Owner::Leg(self.slot, Side::B, Purpose::Invite);
         let message = (leg.flow, bytes);
         let sends = &mut cx.out.sends;
@@ -272,7 +275,13 @@ impl Call {
         }
         let sdp = self.tell_a(cx, passed.sdp);
         let Some(invite) = self.invite.take() else { return };
+        if (200..300).contains(&passed.code) {
+            self.agree_as_uas(cx, Side::A, &invite);
+        }
         let rseq = self.rseq_for(cx, &invite, &passed);
+        if !sdp.is_empty() {
+            self.a.said.clone_from(&sdp);
+        }
         let name = &cx.core.plan.settings.user_agent;
         let written = uas::Passed { rseq, sdp: &sdp, ..passed };
         let bytes = uas::answer(&self.a, &invite, name, written);
@@ -407,6 +416,7 @@ impl Call {
         let sdp = self.redescribe(cx, Side::B, answer);
         self.send_ack(cx, Side::B, cseq, &sdp);
         if let Some(b) = &mut self.b {
+            b.said = sdp;
             b.acked = true;
         }
     }

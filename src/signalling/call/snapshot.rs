@@ -19,6 +19,7 @@ use crate::leg::asked::Asked;
 use crate::leg::dialog::Dialog;
 use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::offer_answer::Description;
+use crate::leg::session_timer::Session;
 use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::profile::decision::Decision;
@@ -85,6 +86,11 @@ pub(super) struct LegOut<'a> {
     acked: bool,
     #[n(9)]
     holds: bool,
+    #[n(20)]
+    session: &'a Session,
+    /// Only where a refresh may have to repeat it.
+    #[cbor(n(21), with = "minicbor::bytes")]
+    said: &'a [u8],
     #[n(50)]
     asked: &'a Asked,
     #[n(10)]
@@ -167,6 +173,10 @@ pub(super) struct LegImage {
     acked: bool,
     #[n(9)]
     holds: bool,
+    #[n(20)]
+    session: Option<Session>,
+    #[n(21)]
+    said: Option<minicbor::bytes::ByteVec>,
     #[n(50)]
     asked: Option<Asked>,
     #[n(10)]
@@ -271,6 +281,7 @@ impl Call {
 }
 
 pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
+    let repeats = leg.session.is_ours() && !leg.takes_update;
     LegOut {
         trunk: &leg.trunk,
         dialog: &leg.dialog,
@@ -282,6 +293,8 @@ pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
         invite,
         acked: leg.acked,
         holds: leg.holds,
+        session: &leg.session,
+        said: if repeats { &leg.said } else { b"" },
         asked: &leg.asked,
         life: leg.life(),
     }
@@ -308,6 +321,8 @@ fn leg_of(side: Side, image: LegImage) -> Leg {
     leg.holds = image.holds;
     leg.asked = image.asked.unwrap_or_default();
     leg.live_again(image.life);
+    leg.session = image.session.unwrap_or_default();
+    leg.said = image.said.map(Vec::from).unwrap_or_default();
     leg
 }
 

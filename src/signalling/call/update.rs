@@ -8,6 +8,7 @@ use crate::call::context::Cx;
 use crate::call::setup::sdp_of;
 use crate::leg::half::LegState;
 use crate::leg::offer_answer::described;
+use crate::leg::session_timer::Session;
 use crate::leg::uas::{Passed, answer};
 use crate::message::view::{Message, Method};
 use crate::transaction::layer::ServerId;
@@ -23,6 +24,9 @@ impl Call {
         request: Message,
     ) {
         let offers = !sdp_of(&request).is_empty();
+        if let Some(code) = Session::refuses(&self.terms(side), &request, false) {
+            return self.reply(cx, side, server, &request, code);
+        }
         if let Some(code) = self.refuses_update(side, &request, offers) {
             return self.reply(cx, side, server, &request, code);
         }
@@ -36,6 +40,7 @@ impl Call {
             let offer = described(sdp_of(&request));
             return self.pass_on(cx, side, (server, request), across, offer);
         }
+        self.agree_as_uas(cx, side, &request);
         let Some(leg) = self.leg(side) else { return };
         let name = &cx.core.plan.settings.user_agent;
         let bytes = answer(leg, &request, name, Passed { code: 200, ..Passed::default() });
@@ -81,7 +86,7 @@ impl Call {
     pub(super) fn glare(&self, side: Side) -> Option<u16> {
         let own = self.relays.iter().any(|r| r.offers() && r.from == side);
         let other = self.relays.iter().any(|r| r.offers() && r.from != side);
-        match (own, other) {
+        match (own, other || self.refreshes_by_offer()) {
             (true, _) => Some(500),
             (false, true) => Some(491),
             _ => None,

@@ -8,6 +8,7 @@ use cooee_model::ids::Side;
 use crate::leg::asked::Asked;
 use crate::leg::dialog::{Dialog, Local};
 use crate::leg::offer_answer::Description;
+use crate::leg::session_timer::{Refresh, Session};
 use crate::message::name::Name;
 use crate::message::view::Message;
 use crate::message::write::Writer;
@@ -108,6 +109,14 @@ pub struct Leg {
     pub pointed: u64,
     /// The peer's Allow lists UPDATE.
     pub takes_update: bool,
+    /// Our description that was agreed on last; empty: none.
+    pub said: Vec<u8>,
+    /// Its session timer.
+    pub session: Session,
+    /// Our refresh that is under way.
+    pub refreshing: Option<Refresh>,
+    /// Alarms set for its session timer: the last one counts.
+    pub wakes: u32,
 }
 
 impl Leg {
@@ -142,6 +151,10 @@ impl Leg {
             holds: false,
             pointed: 0,
             takes_update: false,
+            said: Vec::new(),
+            session: Session::new(),
+            refreshing: None,
+            wakes: 0,
         }
     }
 

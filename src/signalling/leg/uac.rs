@@ -8,6 +8,7 @@ use crate::leg::reliable;
 use crate::message::name::Name;
 use crate::message::write::quoted;
 use crate::profile::decision::Slots;
+use crate::profile::session_timer::SessionTimer;
 
 /// The dialog that an INVITE with these slots opens.
 pub fn dialog(slots: &Slots, local: &Local, tag: String, call_id: String) -> Dialog {
@@ -33,6 +34,8 @@ pub struct Offer<'a> {
     pub hops: u32,
     /// User-Agent; empty: none.
     pub user_agent: &'a str,
+    /// What its trunk wants of session timers.
+    pub timer: &'a SessionTimer,
     /// The answer to a challenge.
     pub authorization: Option<&'a (Name, String)>,
     /// How much reliable provisional responses are wanted: `Supported`, `Require` or not at all.
@@ -55,6 +58,7 @@ pub fn invite(leg: &mut Leg, local: &Local, branch: &str, offer: Offer<'_>) -> B
     if let Some(name) = offer.reliable {
         writer.header(name, &[reliable::TAG.as_bytes()]);
     }
+    leg.session.write_request(offer.timer, true, &mut writer);
     if let Some((name, value)) = offer.authorization {
         writer.header(*name, &[value.as_bytes()]);
     }

@@ -6,7 +6,7 @@ use crate::leg::dialog::{copy_record_route, response_to};
 use crate::leg::half::{ALLOW, Leg};
 use crate::leg::reliable;
 use crate::message::name::Name;
-use crate::message::view::Message;
+use crate::message::view::{Message, Method};
 
 /// What is passed on from the other leg's answer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,6 +42,10 @@ pub fn answer(leg: &Leg, request: &Message, server: &str, passed: Passed<'_>) ->
     if passed.rseq != 0 {
         writer.header(Name::Require, &[reliable::TAG.as_bytes()]);
         writer.number(Name::RSeq, passed.rseq);
+    }
+    let refreshes = matches!(request.method(), Method::Invite | Method::Update);
+    if refreshes && (200..300).contains(&passed.code) {
+        leg.session.write_answer(&mut writer);
     }
     if !passed.reason.is_empty() {
         writer.header(Name::Reason, &[passed.reason]);

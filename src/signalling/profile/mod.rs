@@ -23,6 +23,7 @@ pub mod plan;
 pub mod policy;
 pub mod rewrite;
 pub mod rules;
+pub mod session_timer;
 pub mod source;
 #[cfg(test)]
 mod stage;

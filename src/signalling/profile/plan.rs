@@ -17,6 +17,7 @@ use crate::profile::filter::Condition;
 use crate::profile::number::Numbers;
 use crate::profile::policy::{Blacklist, WorkTime};
 use crate::profile::rules::Profile;
+use crate::profile::session_timer::SessionTimer;
 use crate::profile::zone::Zone;
 
 /// The configuration of the signalling plane. A call keeps to the profiles of the plan that it was
@@ -85,6 +86,12 @@ impl Plan {
     pub fn ping_of(&self, trunk: usize) -> Ping {
         let own = self.trunks.get(trunk).and_then(|t| t.options_ping);
         own.unwrap_or(self.settings.options_ping)
+    }
+
+    /// What a trunk wants of session timers: its profile's word, else the node's.
+    pub fn session_timer(&self, trunk: &str) -> SessionTimer {
+        let own = self.trunk(trunk).and_then(|t| t.profile.behaviour.session_timer);
+        own.unwrap_or(self.settings.session_timer)
     }
 
     /// The place of the trunk with this name in [`Plan::trunks`].
@@ -511,23 +518,6 @@ impl Default for Ping {
     }
 }
 
-/// Session timer (RFC 4028).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionTimer {
-    /// How much we want it.
-    pub mode: SessionTimerMode,
-    /// Session-Expires, seconds.
-    pub expires_s: u32,
-    /// Min-SE, seconds.
-    pub min_se_s: u32,
-}
-
-impl Default for SessionTimer {
-    fn default() -> Self {
-        Self { mode: SessionTimerMode::Prefer, expires_s: 1800, min_se_s: 90 }
-    }
-}
-
 /// How much reliable provisional responses (100rel) are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reliable {
@@ -553,16 +543,4 @@ impl Default for Refer {
     fn default() -> Self {
         Self::Refused(603)
     }
-}
-
-/// How much a session timer is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SessionTimerMode {
-    /// Never offered, answered when asked.
-    Off,
-    /// Offered.
-    #[default]
-    Prefer,
-    /// Insisted on.
-    Require,
 }

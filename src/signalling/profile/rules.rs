@@ -9,6 +9,7 @@ use crate::message::transport::Transport;
 use crate::profile::header::Patterns;
 use crate::profile::number::{Context, Format};
 use crate::profile::rewrite::Rewrite;
+use crate::profile::session_timer::SessionTimer;
 use crate::profile::source::Source;
 use crate::profile::template::Template;
 
@@ -287,6 +288,8 @@ pub struct Behaviour {
     pub error_map: BTreeMap<u16, u16>,
     /// It takes `Require: 100rel` and wants it.
     pub require_100rel: bool,
+    /// Its session timers, where they are not the node's.
+    pub session_timer: Option<SessionTimer>,
     /// It may transfer calls by REFER.
     pub accept_refer: bool,
     /// A 487 may come seconds after the end.
@@ -315,6 +318,7 @@ impl Default for Behaviour {
             trust_reason: TrustReason::Always,
             error_map: BTreeMap::new(),
             require_100rel: false,
+            session_timer: None,
             accept_refer: false,
             late_487_ok: false,
             options_ping: true,

@@ -11,6 +11,7 @@ use crate::call::context::{Cx, Output, Owner};
 use crate::call::setup::{Admitted, sdp_of};
 use crate::leg::offer_answer::described;
 use crate::leg::reliable::TAG;
+use crate::leg::session_timer::Session;
 use crate::leg::uas::trying;
 use crate::message::address::Uri;
 use crate::message::name::Name;
@@ -75,7 +76,9 @@ pub(super) fn understood(request: &Message, plan: &Plan) -> Result<(), (u16, Ref
 /// The extensions that a request requires and that we do not have. Proxy-Require is not for us.
 pub(super) fn unsupported<'m>(request: &'m Message, plan: &Plan) -> impl Iterator<Item = &'m [u8]> {
     let reliable = plan.settings.reliable != Reliable::Off;
-    let known = move |tag: &[u8]| reliable && tag.eq_ignore_ascii_case(TAG.as_bytes());
+    let known = move |tag: &[u8]| {
+        reliable && tag.eq_ignore_ascii_case(TAG.as_bytes()) || tag.eq_ignore_ascii_case(b"timer")
+    };
     request.list(Name::Require).filter(move |tag| !known(tag))
 }
 
@@ -158,6 +161,10 @@ impl Switch {
         understood(invite, &self.core.plan)?;
         if invite.bytes().len() > INVITE_BYTES {
             return Err((513, Refusal::Limit));
+        }
+        let name = self.core.plan.trunks.get(trunk).map_or("", |t| &t.name);
+        if let Some(code) = Session::refuses(&self.core.plan.session_timer(name), invite, true) {
+            return Err((code, Refusal::Unsupported));
         }
         if self.core.tx.is_merged(invite) {
             return Err((482, Refusal::Merged));

@@ -231,6 +231,9 @@ impl Switch {
                 Alarm::Settled(slot) => {
                     self.step_at(now, now, slot, out, |call, _| call.settled());
                 }
+                Alarm::Session(slot, side, nth) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.session_woke(cx, side, nth));
+                }
                 Alarm::Register(line) => self.register(now, line, out),
             }
         }

@@ -16,6 +16,7 @@ use crate::message::name::Name;
 use crate::message::transport::Transport;
 use crate::message::view::{Message, Method};
 use crate::profile::plan::Reliable;
+use crate::profile::session_timer::SessionTimerMode;
 use crate::switch::Switch;
 use crate::switch::admit::{understood, unsupported};
 use crate::switch::limits::{RETRY_AFTER_S, SOURCE_MEMORY, SOURCES};
@@ -84,6 +85,7 @@ impl Switch {
                 self.step_at(now, received, slot, out, |call, cx| match purpose {
                     Purpose::Invite => call.b_responded(cx, client, response),
                     Purpose::Relay => call.relay_responded(cx, side, client, response),
+                    Purpose::Refresh => call.refresh_responded(cx, side, client, response),
                     Purpose::Bye => call.bye_responded(cx, side, response),
                     Purpose::Late => call.late_bye_responded(cx, client, response),
                     Purpose::Ask => call.peer_said(cx, side, response),
@@ -118,6 +120,7 @@ impl Switch {
                 self.step_at(now, now, slot, out, |call, cx| match purpose {
                     Purpose::Invite => call.b_unanswered(cx, client, heard),
                     Purpose::Relay => call.relay_unanswered(cx, client),
+                    Purpose::Refresh => call.refresh_lost(cx, side, 408),
                     Purpose::Bye => call.leg_gone(side),
                     Purpose::Late => call.late_over(client),
                     Purpose::Cancel | Purpose::Ask | Purpose::Prack => {}
@@ -299,8 +302,15 @@ impl Switch {
         let mut writer = response_to(message, flow.remote, 200, b"", &tag);
         writer.header(Name::Allow, &[ALLOW]);
         writer.header(Name::Accept, &[b"application/sdp"]);
-        let reliable = self.core.plan.settings.reliable != Reliable::Off;
-        writer.header(Name::Supported, &[if reliable { TAG.as_bytes() } else { b"" }]);
+        let settings = &self.core.plan.settings;
+        let timer = settings.session_timer.mode != SessionTimerMode::Off;
+        let tags: &[u8] = match (settings.reliable != Reliable::Off, timer) {
+            (true, true) => b"100rel, timer",
+            (true, false) => TAG.as_bytes(),
+            (false, true) => b"timer",
+            (false, false) => b"",
+        };
+        writer.header(Name::Supported, &[tags]);
         let bytes = writer.finish(b"", b"");
         self.answer_stateless(flow, message, bytes, out);
     }
@@ -333,6 +343,15 @@ impl Switch {
             }
             406 | 415 => {
                 writer.header(Name::Accept, &[b"application/sdp"]);
+            }
+            421 => {
+                writer.header(Name::Require, &[b"timer"]);
+            }
+            422 => {
+                let trunk = self.trunk_of(flow.remote, at);
+                let trunk = trunk.and_then(|t| self.core.plan.trunks.get(t));
+                let terms = self.core.plan.session_timer(trunk.map_or("", |t| &t.name));
+                writer.number(Name::MinSe, terms.min_se_s);
             }
             503 => {
                 writer.number(Name::RetryAfter, RETRY_AFTER_S);

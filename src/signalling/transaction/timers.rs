@@ -56,6 +56,12 @@ impl<K: Copy> Timers<K> {
         }
     }
 
+    /// Sets a deadline of a length that hardly comes again: it makes no queue of its own.
+    pub fn set_odd(&mut self, now: Moment, length: Duration, key: K) {
+        self.set += 1;
+        self.odd.insert(((now + length).mono, self.set), key);
+    }
+
     /// The earliest deadline, nanoseconds of the monotonic clock.
     pub fn next(&self) -> Option<u64> {
         let lanes = self.lanes.iter().filter_map(|l| l.queue.front().map(|e| e.0));
