@@ -415,7 +415,7 @@ mod tests {
         }
         let (code, said) = run(&["show", "voxi"]);
         assert_eq!(code, 2);
-        assert!(said.contains("there is no profile voxi; there is generic-ip-trunk"), "{said}");
+        assert!(said.contains("there is no profile voxi; there is asterisk"), "{said}");
     }
 
     #[test]
