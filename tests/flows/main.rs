@@ -9,6 +9,7 @@ mod crashes;
 mod early;
 mod failover;
 mod fence;
+mod found;
 mod headers;
 mod lines;
 mod midcall;

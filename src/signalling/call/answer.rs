@@ -41,7 +41,10 @@ impl Call {
             return;
         }
         if code == 100 {
-            self.account.times.b_100.get_or_insert(cx.received);
+            // One that a ringing has overtaken tells nothing any more.
+            if self.account.times.b_18x.is_none() {
+                self.account.times.b_100.get_or_insert(cx.received);
+            }
             return;
         }
         if !self.is_next_18x(cx, response) {

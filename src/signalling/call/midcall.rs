@@ -126,7 +126,8 @@ impl Call {
         let other = from.other();
         // Only an UPDATE has a place in the early dialog.
         let early = across == Method::Update;
-        if !early && !self.leg(other).is_some_and(|l| l.is_up()) {
+        // Before its ACK the other side may not have our 2xx: it would know no such dialog.
+        if !early && !self.is_agreed() {
             return self.reply(cx, from, server, &request, 491);
         }
         if self.relays.len() >= RELAYS {
@@ -379,6 +380,7 @@ impl Call {
             match relay.stage {
                 Stage::Asked => {
                     self.reply_passed(cx, &relay, Passed { code: 487, ..Passed::default() });
+                    cx.core.tx.let_go(cx.now, relay.client);
                 }
                 Stage::Answered(late) => {
                     cx.core.tx.acknowledged(relay.server);

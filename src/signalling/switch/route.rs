@@ -217,14 +217,21 @@ impl Switch {
         let bye_again = message.method() == Method::Bye
             && leg.state == LegState::Gone
             && cseq == leg.dialog.remote_cseq;
-        if leg.dialog.remote_cseq != 0 && cseq <= leg.dialog.remote_cseq && !bye_again {
-            return self.refuse(received, flow, &message, (500, Refusal::NoDialog), out);
+        let late = leg.dialog.remote_cseq != 0 && cseq <= leg.dialog.remote_cseq && !bye_again;
+        if !late {
+            leg.dialog.remote_cseq = cseq;
         }
-        leg.dialog.remote_cseq = cseq;
         let owner = Owner::Leg(slot, side, Purpose::Relay);
         let Arrival::New(server) = self.core.tx.open(&message, flow, owner) else {
             return self.refuse(received, flow, &message, (503, Refusal::Limit), out);
         };
+        if late {
+            // In a transaction: a copy hears the same when the call is over.
+            let (code, why) = (500, Refusal::NoDialog);
+            out.rejected.push(Rejected { at: received, source: flow.remote, code, why });
+            let bytes = response_to(&message, flow.remote, code, b"", "").finish(b"", b"");
+            return self.core.tx.respond(now, server, code, bytes, None, &mut out.sends);
+        }
         self.step_at(now, received, slot, out, |call, cx| {
             call.heard(side, flow);
             match message.method() {

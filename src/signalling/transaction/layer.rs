@@ -451,6 +451,13 @@ impl<O: Copy> Transactions<O> {
         (rings && client.cancel.is_none()).then_some(&client.bytes)
     }
 
+    /// Nobody waits for the answer of a request any more. One that comes is still acknowledged;
+    /// where none comes the request is forgotten after 64*T1, which nothing else sees to once an
+    /// INVITE has had a provisional response.
+    pub fn let_go(&mut self, now: Moment, id: ClientId) {
+        self.timers.set(now, self.clock.give_up(), Tick::ForgetClient(id.0));
+    }
+
     /// Forgets a request whose answer nobody waits for any more.
     pub fn abandon(&mut self, id: ClientId) {
         self.clients.remove(id.0);

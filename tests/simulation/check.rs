@@ -1,0 +1,286 @@
+//! What must hold, whatever the network does: of each message, of each call, of the whole at rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cooee_model::account::Account;
+use cooee_model::fact::{Fact, What};
+use cooee_model::ids::{CallId, Side};
+use cooee_signalling::switch::Gauges;
+
+use crate::log::{Group, Way};
+use crate::script::{GIVE_UP, SECOND};
+use crate::sip::Msg;
+use crate::ua::{State, Ua};
+use crate::world::Met;
+
+/// How long after the end of one side the other may still believe in the call: 64*T1 for a BYE
+/// that has to wait for an ACK, 64*T1 for the BYE itself, and the slowest datagram.
+pub const CONVERGE: u64 = 2 * GIVE_UP + 6 * SECOND;
+
+/// A request that was sent until its timer has been sent at least this often.
+const STUBBORN: u32 = 7;
+
+/// Every mark of A's identity: none may reach B.
+const SECRETS: [&str; 4] = ["secret", "Secret", "+612800", "192.0.2.10"];
+
+/// What the journal has of one call.
+#[derive(Debug, Default)]
+struct Paper {
+    call: usize,
+    next: u32,
+    forwarded: BTreeSet<String>,
+    ringing: bool,
+    answered: bool,
+    ended: bool,
+    gone: bool,
+    imaged: bool,
+}
+
+/// Final responses by transaction: status, To tag, when.
+type Finals = BTreeMap<(bool, String, String), (u16, String, u64)>;
+
+/// What the checkers remember.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    papers: BTreeMap<CallId, Paper>,
+    by_call: BTreeMap<usize, Vec<CallId>>,
+    finals: Finals,
+    /// When the switch was last started anew.
+    pub restarted: u64,
+    pub bypass: bool,
+    pub faults: Vec<(usize, String)>,
+}
+
+impl Ledger {
+    fn fault(&mut self, call: usize, text: impl Into<String>) {
+        self.faults.push((call, text.into()));
+    }
+
+    /// The call number that an id stands for.
+    pub fn call_of(&self, id: CallId) -> Option<usize> {
+        self.papers.get(&id).map(|p| p.call)
+    }
+
+    // ---------------------------------------------------------------- the journal
+
+    /// A fact: its place, and that it comes once.
+    pub fn fact(&mut self, fact: &Fact) -> Option<usize> {
+        if let What::Invited { sip_call_id, .. } = &fact.what {
+            let call = sip_call_id.strip_prefix("secret-").and_then(|n| n.parse().ok())?;
+            self.by_call.entry(call).or_default().push(fact.call);
+            let paper = Paper { call, ..Paper::default() };
+            self.papers.insert(fact.call, paper);
+            // A copy that comes when a crash has taken the transaction is a call of its own.
+            let others = self.by_call[&call].iter().filter(|id| **id != fact.call);
+            if others.clone().any(|id| self.restarted == 0 || !self.papers[id].ended) {
+                self.fault(call, "one INVITE became two calls");
+            }
+        }
+        let Some(paper) = self.papers.get_mut(&fact.call) else {
+            self.fault(0, format!("a fact of a call that never began: {fact:?}"));
+            return None;
+        };
+        let mut faults = Vec::new();
+        if fact.seq != paper.next {
+            faults.push(format!("fact {} where {} is next", fact.seq, paper.next));
+        }
+        if paper.gone {
+            faults.push("a fact after the call was forgotten".to_owned());
+        }
+        paper.next = fact.seq + 1;
+        match &fact.what {
+            What::Forwarded { sip_call_id, .. } => {
+                paper.forwarded.insert(sip_call_id.clone());
+            }
+            What::Ringing { .. } => paper.ringing = true,
+            What::PlatformAnswered {} => paper.answered = true,
+            What::Ended { account } => {
+                if std::mem::replace(&mut paper.ended, true) {
+                    faults.push("ended twice: two CDRs".to_owned());
+                }
+                faults.extend(moments(account));
+            }
+            _ => {}
+        }
+        let call = paper.call;
+        self.faults.extend(faults.into_iter().map(|f| (call, f)));
+        Some(call)
+    }
+
+    pub fn snapshot(&mut self, id: CallId) {
+        if let Some(paper) = self.papers.get_mut(&id) {
+            paper.imaged = true;
+            if paper.gone {
+                let call = paper.call;
+                self.fault(call, "an image after the call was forgotten");
+            }
+        }
+    }
+
+    pub fn gone(&mut self, id: CallId) {
+        let Some(paper) = self.papers.get_mut(&id) else { return };
+        let (call, again, early) = (paper.call, paper.gone, !paper.ended);
+        paper.gone = true;
+        if again || early {
+            self.fault(call, "forgotten twice, or before its end");
+        }
+    }
+
+    // ---------------------------------------------------------------- the wire
+
+    /// A message of the switch. The records of the same step are on paper already.
+    pub fn sent(&mut self, call: usize, side: Side, m: &Msg<'_>, now: u64, met: &Met) {
+        if side == Side::B {
+            let media = (!self.bypass).then_some("192.0.2.11");
+            if let Some(mark) = SECRETS.into_iter().chain(media).find(|s| m.text.contains(s)) {
+                self.fault(call, format!("B sees {mark} of A: {}", m.text));
+            }
+        }
+        if !m.is_request() {
+            self.one_final(call, side, m, now);
+        }
+        if let Some(missing) = self.behind(call, side, m, met) {
+            self.fault(call, format!("{} left before {missing} was on paper", m.title()));
+        }
+    }
+
+    /// At most one final response to a request, and nothing provisional after it.
+    fn one_final(&mut self, call: usize, side: Side, m: &Msg<'_>, now: u64) {
+        let key = (side == Side::A, m.branch.to_owned(), m.method.to_owned());
+        let Some((code, tag, at)) = self.finals.get(&key) else {
+            if m.code >= 200 {
+                self.finals.insert(key, (m.code, m.to_tag.to_owned(), now));
+            }
+            return;
+        };
+        // A copy that comes after the transaction's life, or a crash, is a new request.
+        let late = m.method != "INVITE" && now - at > GIVE_UP - SECOND;
+        if late || self.restarted > *at {
+            return;
+        }
+        if (m.code, m.to_tag) != (*code, tag.as_str()) {
+            let text = format!("{} after {code} for one {}", m.code, m.method);
+            self.fault(call, text);
+        }
+    }
+
+    /// The write-ahead rule: what a message makes true has been written.
+    fn behind(&self, call: usize, side: Side, m: &Msg<'_>, met: &Met) -> Option<&'static str> {
+        let id = self.by_call.get(&call).and_then(|ids| ids.last());
+        let Some(paper) = id.and_then(|id| self.papers.get(id)) else {
+            let stateless = m.code >= 300 || m.code == 200 && m.method != "INVITE";
+            return (!stateless).then_some("the call");
+        };
+        // A second answer of a fork is ended without ending the call.
+        let one_b = met.legs.len() <= 2 && met.scripts[0].answer.forks.is_empty();
+        let missing = |there: bool, what| (!there).then_some(what);
+        match (side, m.method, m.code) {
+            (Side::B, "INVITE", 0) if m.to_tag.is_empty() => {
+                missing(paper.forwarded.contains(m.call_id) && paper.imaged, "Forwarded")
+            }
+            (Side::A, "INVITE", 180..=189) if m.cseq == 1 => missing(paper.ringing, "Ringing"),
+            (Side::A, "INVITE", 200..=299) if m.cseq == 1 => {
+                missing(paper.answered, "PlatformAnswered")
+            }
+            (Side::A, "INVITE", 300..) if m.cseq == 1 => missing(paper.ended, "Ended"),
+            (Side::A, "BYE", 0 | 200) => missing(paper.ended, "Ended"),
+            (Side::B, "BYE", 0 | 200) if one_b => missing(paper.ended, "Ended"),
+            _ => None,
+        }
+    }
+
+    // ---------------------------------------------------------------- both legs
+
+    /// Some time after one side has ended: so has the other, or the network took every copy of
+    /// what would have told it.
+    pub fn converged(&mut self, call: usize, met: &Met, now: u64) {
+        self.one_callee(call, met, now);
+        let a_gone = met.legs[0].state == State::Gone;
+        let b_gone = met.legs.len() > 1 && met.legs[1..].iter().all(|l| l.state == State::Gone);
+        if !a_gone && !b_gone {
+            return;
+        }
+        for leg in met.legs.iter().filter(|l| l.is_open()) {
+            if leg.since + CONVERGE > now && leg.state != State::Up {
+                continue;
+            }
+            let told = |g: &Group| {
+                let to_it = g.way == Way::FromSwitch(leg.side) && g.call_id == leg.call_id;
+                let from_other = g.way == Way::ToSwitch(leg.side.other());
+                let ends = matches!(g.method.as_str(), "BYE" | "CANCEL") && g.code == 0;
+                let final_answer = g.method == "INVITE" && g.code >= 200;
+                g.sent >= STUBBORN && (to_it && (ends || final_answer) || from_other && ends)
+            };
+            // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1).
+            let heard = |g: &&Group| {
+                g.way == Way::ToSwitch(leg.side)
+                    && g.call_id == leg.call_id
+                    && g.code >= 100
+                    && g.arrived > 0
+            };
+            let mute = leg.side == Side::B
+                && leg.state == State::Setup
+                && !met.log.groups.iter().any(|g| heard(&g));
+            // A final response that a crash cut short is not sent again: A gives up by itself.
+            let cut = leg.state == State::Setup && self.restarted > 0;
+            if !met.log.took_all(told) && !mute && !cut {
+                let (side, state) = (leg.side, leg.state);
+                return self.fault(call, format!("{side} still believes in the call: {state:?}"));
+            }
+        }
+    }
+
+    /// Never are two callees left with an answered call.
+    fn one_callee(&mut self, call: usize, met: &Met, now: u64) {
+        let talks = |l: &&Ua| {
+            l.is_open()
+                && matches!(l.state, State::Up | State::Answered)
+                && l.since.saturating_add(CONVERGE) <= now
+        };
+        let ends = |g: &Group| {
+            g.way == Way::FromSwitch(Side::B) && g.method == "BYE" && g.sent >= STUBBORN
+        };
+        if met.legs[1..].iter().filter(talks).count() > 1 && !met.log.took_all(ends) {
+            self.fault(call, "two callees are left with one call");
+        }
+    }
+
+    // ---------------------------------------------------------------- the whole
+
+    /// Nothing grows without bound.
+    pub fn bounded(&mut self, gauges: &Gauges, calls: usize, images: &BTreeMap<CallId, Vec<u8>>) {
+        let (servers, clients) = gauges.transactions;
+        let leases = 2 * (gauges.calls + gauges.settling);
+        if gauges.calls > calls || servers + clients > 40 * calls || gauges.leases > leases {
+            self.fault(0, format!("out of bounds: {gauges:?}"));
+        }
+        if images.len() > calls || images.values().any(|i| i.len() > 16_384) {
+            self.fault(0, "images out of bounds");
+        }
+    }
+
+    /// At rest nothing is left, and every call has one account.
+    pub fn at_rest(&mut self, gauges: &Gauges, calls: &[Met], images: &BTreeMap<CallId, Vec<u8>>) {
+        for (call, met) in calls.iter().enumerate() {
+            self.converged(call, met, u64::MAX);
+        }
+        let open: Vec<_> = self.papers.values().filter(|p| !p.ended || !p.gone).collect();
+        let open: Vec<_> = open.into_iter().map(|p| (p.call, p.ended)).collect();
+        for (call, ended) in open {
+            let what = if ended { "never forgotten" } else { "no CDR" };
+            self.fault(call, format!("at rest: {what}"));
+        }
+        let left = gauges.calls + gauges.leases + gauges.transactions.0 + gauges.transactions.1;
+        if left + images.len() > 0 {
+            self.fault(0, format!("at rest: {gauges:?}, {} images", images.len()));
+        }
+    }
+}
+
+/// The moments of an account follow one another.
+fn moments(account: &Account) -> Option<String> {
+    let t = &account.times;
+    let line = [Some(t.invite), t.invite_out, t.b_100, t.b_18x, t.b_200, t.agent, t.bridge, t.end];
+    let known: Vec<u64> = line.into_iter().flatten().map(|m| m.mono).collect();
+    (!known.is_sorted()).then(|| format!("moments out of order: {t:?}"))
+}

@@ -1,0 +1,17 @@
+//! The signalling core in a simulated world: two carriers, a bad network, a clock that jumps, all
+//! drawn from a seed. The same seed is the same run, byte for byte.
+//!
+//! `COOEE_SEED=7 cargo test -p cooee-tests --test simulation one_seed -- --nocapture` runs one seed
+//! and draws the call that failed. `COOEE_LONG=1` searches ten thousand fresh seeds.
+// A test that panics has failed: that is what it is for.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod check;
+mod log;
+mod net;
+mod rng;
+mod script;
+mod search;
+mod sip;
+mod ua;
+mod world;

@@ -1,0 +1,183 @@
+//! What the people and machines on both sides of a call will do, drawn from the seed beforehand.
+
+use crate::rng::Rng;
+
+/// Milliseconds, as nanoseconds of the virtual clock.
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1000 * MS;
+/// RFC 3261, 17.1.1.1.
+pub const T1: u64 = 500 * MS;
+pub const T2: u64 = 4 * SECOND;
+pub const GIVE_UP: u64 = 64 * T1;
+
+/// What a party that is up does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Its part of the call begins: A sends its INVITE.
+    Start,
+    /// A has changed its mind: CANCEL, or BYE in the early dialog.
+    GiveUp {
+        by_bye: bool,
+    },
+    Hold,
+    Resume,
+    Info,
+    Bye,
+    /// Never heard of again.
+    Die,
+    /// B: the provisional response with this place in the script.
+    Progress(usize),
+    /// B: the final response.
+    Final,
+}
+
+/// One side's part.
+#[derive(Clone, Debug, Default)]
+pub struct Part {
+    /// A: counted from the first moment; B: from the arrival of the INVITE.
+    pub at_start: Vec<(u64, Act)>,
+    /// Counted from its 2xx, sent or received.
+    pub once_up: Vec<(u64, Act)>,
+    /// How it answers a re-INVITE: when, with what.
+    pub reinvite: (u64, u16),
+}
+
+/// How B answers the INVITE.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    /// Whether 100 is sent at once.
+    pub trying: bool,
+    /// Provisional responses: code, with a description, fork.
+    pub progress: Vec<(u16, bool, usize)>,
+    /// Zero: never.
+    pub code: u16,
+    pub retry_after: Option<u32>,
+    /// Forks that answer after the first has, this much later each.
+    pub forks: Vec<u64>,
+}
+
+/// One call.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    pub begins: u64,
+    pub late_offer: bool,
+    pub a: Part,
+    pub b: Part,
+    pub answer: Answer,
+}
+
+const REFUSALS: [u16; 12] = [486, 486, 603, 404, 480, 488, 500, 503, 503, 403, 302, 401];
+
+impl Script {
+    pub fn draw(rng: &mut Rng, window: u64) -> Self {
+        let mut script = Self {
+            begins: rng.below(window),
+            late_offer: rng.percent(8),
+            a: Part { reinvite: reinvite(rng), ..Part::default() },
+            b: Part { reinvite: reinvite(rng), ..Part::default() },
+            answer: Answer { trying: !rng.percent(15), ..Answer::default() },
+        };
+        script.a.at_start.push((0, Act::Start));
+        // Nobody listens to a ringing tone for ever.
+        script.a.at_start.push((rng.between(60, 140) * SECOND, Act::GiveUp { by_bye: false }));
+        let decided = script.ring(rng);
+        if rng.percent(18) {
+            // Often in the moment of the decision itself.
+            let near = decided.saturating_sub(100 * MS) + rng.below(300 * MS);
+            let at = if rng.percent(50) { near } else { rng.below(decided + SECOND) };
+            script.a.at_start.push((at, Act::GiveUp { by_bye: rng.percent(20) }));
+        }
+        script.talk(rng);
+        script.perish(rng, decided);
+        script
+    }
+
+    /// How B rings and decides; when it does.
+    fn ring(&mut self, rng: &mut Rng) -> u64 {
+        let mut at = rng.below(300 * MS);
+        let forks = if rng.percent(10) { 3 } else { 1 };
+        for place in 0..rng.below(4) {
+            let code = rng.one_of(&[180, 180, 183, 181, 182]);
+            let fork = usize::try_from(rng.below(forks)).unwrap();
+            let place = usize::try_from(place).unwrap();
+            self.answer.progress.push((code, code == 183 || rng.percent(10), fork));
+            self.b.at_start.push((at, Act::Progress(place)));
+            at += rng.between(MS, 2 * SECOND);
+        }
+        at += match rng.below(10) {
+            0 => 0,
+            1..=7 => rng.below(8 * SECOND),
+            _ => rng.below(33 * SECOND),
+        };
+        match rng.below(100) {
+            0..=69 => self.answer.code = 200,
+            70..=92 => self.answer.code = rng.one_of(&REFUSALS),
+            _ => {}
+        }
+        if self.answer.code == 503 && rng.percent(60) {
+            self.answer.retry_after = Some(u32::try_from(rng.between(1, 30)).unwrap());
+        }
+        if self.answer.code == 200 && forks > 1 && rng.percent(60) {
+            self.answer.forks = (0..rng.between(1, 3)).map(|_| rng.below(300 * MS)).collect();
+        }
+        if self.answer.code != 0 {
+            self.b.at_start.push((at, Act::Final));
+        }
+        at
+    }
+
+    /// What passes while both talk, and who hangs up.
+    fn talk(&mut self, rng: &mut Rng) {
+        let length = match rng.below(10) {
+            0 => rng.below(600 * MS),
+            1..=6 => rng.below(20 * SECOND),
+            _ => rng.below(60 * SECOND),
+        };
+        if rng.percent(35) {
+            for _ in 0..rng.between(1, 4) {
+                let at = rng.below(length + MS);
+                let side = if rng.percent(50) { &mut self.a } else { &mut self.b };
+                side.once_up.push((at, Act::Hold));
+                side.once_up.push((at + rng.below(6 * SECOND), Act::Resume));
+                if rng.percent(40) {
+                    // Glare: both at once.
+                    let near = at + rng.below(80 * MS);
+                    self.a.once_up.push((near, Act::Hold));
+                    self.b.once_up.push((at, Act::Resume));
+                }
+            }
+        }
+        for _ in 0..rng.below(3) {
+            let side = if rng.percent(50) { &mut self.a } else { &mut self.b };
+            side.once_up.push((rng.below(length + MS), Act::Info));
+        }
+        let both = rng.percent(15);
+        if both || rng.percent(50) {
+            self.a.once_up.push((length, Act::Bye));
+        }
+        if both || self.a.once_up.iter().all(|(_, act)| *act != Act::Bye) {
+            self.b.once_up.push((length + rng.below(60 * MS), Act::Bye));
+        }
+        // Who hears nothing any more hangs up in the end.
+        self.a.once_up.push((rng.between(180, 220) * SECOND, Act::Bye));
+        self.b.once_up.push((rng.between(180, 220) * SECOND, Act::Bye));
+    }
+
+    fn perish(&mut self, rng: &mut Rng, decided: u64) {
+        if rng.percent(4) {
+            self.b.at_start.push((rng.below(decided + 20 * SECOND), Act::Die));
+        }
+        if rng.percent(3) {
+            self.a.at_start.push((rng.below(decided + 20 * SECOND), Act::Die));
+        }
+    }
+}
+
+fn reinvite(rng: &mut Rng) -> (u64, u16) {
+    let delay = match rng.below(10) {
+        0..=6 => rng.below(300 * MS),
+        7 | 8 => rng.below(3 * SECOND),
+        _ => 10 * SECOND,
+    };
+    (delay, rng.one_of(&[200, 200, 200, 200, 200, 488, 500, 481]))
+}

@@ -1,0 +1,131 @@
+//! Which seeds are run, and what is printed of one that fails.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cooee_signalling::profile::plan::Plan;
+
+use crate::world::{Done, World, plans};
+
+/// Calls in one world.
+const CALLS: usize = 100;
+/// Seeds of the long search.
+const SEEDS: u64 = 10_000;
+
+/// One seed; a panic of the core is a fault like any other.
+fn run(seed: u64, plans: &[Arc<Plan>; 3], trace: bool) -> (Done, Option<World>) {
+    let ran = catch_unwind(AssertUnwindSafe(|| World::new(seed, CALLS, plans, trace).run()));
+    match ran {
+        Ok((done, world)) => (done, Some(world)),
+        Err(_) => {
+            let fault = Some((0, "the switch or a peer panicked".to_owned()));
+            (Done { fault, ..Done::default() }, None)
+        }
+    }
+}
+
+/// Runs a seed that failed again, and tells its story.
+fn story(seed: u64, plans: &[Arc<Plan>; 3]) -> String {
+    let (done, world) = run(seed, plans, true);
+    let Some((call, fault)) = done.fault else { return "nothing the second time".to_owned() };
+    let told = world
+        .as_ref()
+        .and_then(|w| w.calls.get(call))
+        .map(|met| format!("{:?}\n{}", met.scripts, met.log.ladder()));
+    let at = world.as_ref().map_or(0, |w| w.now) as f64 / 1e9;
+    format!(
+        "seed {seed}, call {call}, at {at:.3}: {fault}\n{}\n\
+         COOEE_SEED={seed} cargo test -p cooee-tests --test simulation one_seed -- --nocapture",
+        told.unwrap_or_default()
+    )
+}
+
+/// Runs seeds, on as many threads; gives the stories of the first that fail.
+fn search(seeds: &[u64], threads: usize) -> (Vec<String>, u64) {
+    let (next, steps) = (AtomicU64::new(0), AtomicU64::new(0));
+    let failed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let plans = plans();
+                loop {
+                    let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap();
+                    let Some(&seed) = seeds.get(at) else { return };
+                    let (done, _) = run(seed, &plans, false);
+                    steps.fetch_add(done.steps, Ordering::Relaxed);
+                    if done.fault.is_some() {
+                        let mut failed = failed.lock().unwrap();
+                        if failed.len() < 20 {
+                            failed.push(story(seed, &plans));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (failed.into_inner().unwrap(), steps.into_inner())
+}
+
+fn must_hold(seeds: &[u64], threads: usize) {
+    let (failed, _) = search(seeds, threads);
+    assert!(failed.is_empty(), "{} seeds failed\n{}", failed.len(), failed.join("\n\n"));
+}
+
+/// Seeds that found something once, each with what it was.
+const FOUND: [u64; 0] = [];
+
+#[test]
+fn what_was_found_once_stays_found() {
+    must_hold(&FOUND, 1);
+}
+
+#[test]
+fn a_dozen_seeds_hold() {
+    must_hold(&(1..=12).collect::<Vec<_>>(), 2);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let plans = plans();
+    for seed in 100..103 {
+        let (first, second) = (run(seed, &plans, false).0, run(seed, &plans, true).0);
+        assert_eq!((first.hash, first.steps), (second.hash, second.steps), "seed {seed}");
+        assert_ne!(first.hash, 0);
+    }
+}
+
+#[test]
+fn one_seed() {
+    let Ok(seed) = std::env::var("COOEE_SEED") else { return };
+    let plans = plans();
+    let seed = seed.parse().expect("COOEE_SEED is a number");
+    let (done, _) = run(seed, &plans, false);
+    println!("seed {seed}: {} steps, {:016x}", done.steps, done.hash);
+    assert!(done.fault.is_none(), "{}", story(seed, &plans));
+}
+
+#[test]
+fn a_million_calls_hold() {
+    if std::env::var_os("COOEE_LONG").is_none() {
+        return;
+    }
+    let from = std::env::var("COOEE_FROM").ok().and_then(|f| f.parse().ok()).unwrap_or_else(fresh);
+    let count = std::env::var("COOEE_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
+    let seeds: Vec<u64> = (from..from + count).collect();
+    let began = std::time::Instant::now();
+    let (failed, steps) = search(&seeds, 2);
+    println!(
+        "{count} seeds from {from}, {} calls, {steps} steps in {:.1} s; {} failed",
+        count * CALLS as u64,
+        began.elapsed().as_secs_f64(),
+        failed.len()
+    );
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+/// Another stretch of seeds each time.
+fn fresh() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis() as u64 * SEEDS
+}
