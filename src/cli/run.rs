@@ -1,12 +1,14 @@
 //! `cooee run`: a node, from its configuration to the signal that ends it.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use cooee_config::Loaded;
 use cooee_server::error::Error;
 use cooee_server::node::Node;
+use cooee_signalling::message::transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, interval, sleep_until};
 use tracing_subscriber::EnvFilter;
@@ -83,7 +85,8 @@ async fn live(loaded: &Loaded, config: &Path, set_level: SetLevel) -> Result<boo
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut hup = signal(SignalKind::hangup())?;
-    let sip: Vec<String> = loaded.sip.binds.iter().map(ToString::to_string).collect();
+    let told = |(t, a): (Transport, SocketAddr)| format!("{}:{a}", t.name());
+    let sip: Vec<String> = loaded.sip.addresses().map(told).collect();
     let hooks = running.hooks().map(|at| at.to_string()).unwrap_or_default();
     tracing::info!(sip = sip.join(" "), admin = %loaded.admin.bind, hooks, "ready");
     let mut look = interval(Duration::from_secs(1));

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use cooee_model::account::Role;
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::filter::Condition;
 use cooee_signalling::profile::plan::{HopTo, Plan, Route, Trunk};
 use cooee_signalling::profile::template::{Variable, Who};
@@ -27,6 +28,7 @@ pub(crate) fn check(draft: &Draft, file: &str) -> Vec<Finding> {
     }
     check_numbers(&draft.plan, &mut error);
     check_sockets(draft, &mut error);
+    check_transports(draft, &mut error);
     let mut note = |key: &str, what: String| {
         findings.push(Finding { key: key.to_owned(), ..Finding::note(file, what) });
     };
@@ -176,7 +178,7 @@ fn check_sockets(draft: &Draft, error: &mut impl FnMut(&str, String)) {
     let sip = &draft.sip;
     let udp: Vec<(String, SocketAddr)> =
         sip.binds.iter().map(|a| (format!("udp:{a}"), *a)).collect();
-    let tcp = sip.tcp_binds.iter().map(|a| (format!("tcp:{a}"), *a));
+    let tcp = sip.stream_binds.iter().map(|(t, a)| (format!("{}:{a}", t.name()), *a));
     let tcp: Vec<(String, SocketAddr)> = tcp
         .chain([(format!("admin.bind {}", draft.admin.bind), draft.admin.bind)])
         .chain(draft.admin.hooks_bind.map(|a| (format!("admin.hooks_bind {a}"), a)))
@@ -194,6 +196,18 @@ fn check_sockets(draft: &Draft, error: &mut impl FnMut(&str, String)) {
         let media = SocketAddr::new(draft.media.bind, address.port());
         if (first..=last).contains(&address.port()) && collide(media, *address) {
             error("media.ports", format!("{first}-{last} takes the port of {name}"));
+        }
+    }
+}
+
+/// A peer is called from a socket of ours that speaks its transport.
+fn check_transports(draft: &Draft, error: &mut impl FnMut(&str, String)) {
+    for trunk in &draft.plan.trunks {
+        let spoken = |t: Transport| draft.sip.addresses().any(|(own, _)| own == t);
+        if let Some(peer) = trunk.peers.iter().find(|p| !spoken(p.transport)) {
+            let name = peer.transport.name();
+            let what = format!("{name}:{} needs a `{name}:` address in `sip.bind`", peer.host);
+            error(&format!("trunk `{}` peers", trunk.name), what);
         }
     }
 }

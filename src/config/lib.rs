@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::Plan;
 use secrecy::SecretString;
 
@@ -96,12 +97,58 @@ pub struct PortalAccess {
 pub struct Sip {
     /// UDP sockets.
     pub binds: Vec<SocketAddr>,
-    /// TCP listeners.
-    pub tcp_binds: Vec<SocketAddr>,
+    /// Listeners for streams: TCP and TLS.
+    pub stream_binds: Vec<(Transport, SocketAddr)>,
+    /// Limits of streams.
+    pub streams: Streams,
+    /// What TLS is made of.
+    pub tls: Option<Tls>,
     /// The address that peers are told; `None`: found out at the start.
     pub advertise: Option<IpAddr>,
     /// Receive times come from the kernel where it has them.
     pub kernel_stamps: bool,
+}
+
+/// The files of `[sip.tls]`, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Our certificate and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities of clients, which then must prove themselves.
+    pub client_ca: Option<PathBuf>,
+    /// Authorities of servers; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+impl Sip {
+    /// All addresses that SIP is spoken on, in the order of the node's sockets.
+    pub fn addresses(&self) -> impl Iterator<Item = (Transport, SocketAddr)> {
+        let udp = self.binds.iter().map(|address| (Transport::Udp, *address));
+        udp.chain(self.stream_binds.iter().copied())
+    }
+}
+
+/// Limits of SIP connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streams {
+    /// Most at a time.
+    pub connections: u32,
+    /// Most that one address may open.
+    pub per_address: u32,
+    /// How long one may be silent, seconds.
+    pub idle_s: u32,
+    /// How long a message may take to come in, seconds.
+    pub message_s: u32,
+    /// How long one may take to open, seconds.
+    pub connect_s: u32,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { connections: 1024, per_address: 20, idle_s: 1200, message_s: 32, connect_s: 4 }
+    }
 }
 
 /// The RTP plane.
@@ -248,7 +295,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
         root.error("version", format!("schema {version} is not known: this build reads 1"));
     }
     let mut node = node::node(root);
-    let (sip, mut settings) = node::sip(root);
+    let (sip, mut settings) = node::sip(root, around);
     let media = node::media(root);
     settings.media_bypass = media.mode == MediaMode::Bypass;
     settings.media_timeout_s = media.timeout_s;
@@ -273,7 +320,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
     node.id = if node.id.is_empty() { "cooee".to_owned() } else { node.id };
     let own = sip
         .advertise
-        .or_else(|| sip.binds.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()));
+        .or_else(|| sip.addresses().next().map(|a| a.1.ip()).filter(|ip| !ip.is_unspecified()));
     let host = own.map(|ip| match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),

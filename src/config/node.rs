@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::{Ping, Refer, Reliable, Settings};
 use cooee_signalling::profile::session_timer::{SessionTimer, SessionTimerMode};
 
 use crate::later::accept_keys;
 use crate::secrets::Surroundings;
 use crate::table::{Section, Value};
-use crate::{Admin, Latch, Log, Media, MediaMode, Node, Sip};
+use crate::{Admin, Latch, Log, Media, MediaMode, Node, Sip, Streams, Tls};
 
 /// Reads `[node]`.
 pub(crate) fn node(root: &mut Section<'_>) -> Node {
@@ -42,18 +43,24 @@ pub(crate) fn is_name(text: &str) -> bool {
 }
 
 /// Reads `[sip]`.
-pub(crate) fn sip(root: &mut Section<'_>) -> (Sip, Settings) {
+pub(crate) fn sip(root: &mut Section<'_>, around: &Surroundings<'_>) -> (Sip, Settings) {
     let mut settings = Settings::default();
     let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
-    let mut sip =
-        Sip { binds: vec![any], tcp_binds: Vec::new(), advertise: None, kernel_stamps: true };
+    let mut sip = Sip {
+        binds: vec![any],
+        stream_binds: Vec::new(),
+        streams: Streams::default(),
+        tls: None,
+        advertise: None,
+        kernel_stamps: true,
+    };
     let Some(mut section) = root.table("sip") else { return (sip, settings) };
     if section.has("bind") {
         sip.binds.clear();
         for (value, text) in section.texts("bind") {
             bind(&value, &text, &mut sip);
         }
-        if sip.binds.is_empty() && sip.tcp_binds.is_empty() {
+        if sip.binds.is_empty() && sip.stream_binds.is_empty() {
             section.error("bind", "nothing to listen on".to_owned());
         }
     }
@@ -85,6 +92,15 @@ pub(crate) fn sip(root: &mut Section<'_>) -> (Sip, Settings) {
     ];
     settings.refer = section.word("refer", &refer, settings.refer);
     settings.reliable = section.word("reliable", &reliable, settings.reliable);
+    if let Some(mut limits) = section.table("streams") {
+        sip.streams = streams(&mut limits);
+    }
+    if let Some(mut files) = section.table("tls") {
+        sip.tls = Some(tls(&mut files, around));
+    }
+    if sip.tls.is_none() && sip.addresses().any(|(t, _)| t == Transport::Tls) {
+        section.error("bind", "`tls:` needs `[sip.tls]`: certificate and key".to_owned());
+    }
     settings.options_ping = ping(&mut section, Ping::default()).unwrap_or_default();
     section.finish();
     (sip, settings)
@@ -100,6 +116,38 @@ pub(crate) fn ping(section: &mut Section<'_>, default: Ping) -> Option<Ping> {
     };
     ping.finish();
     Some(read)
+}
+
+fn tls(section: &mut Section<'_>, around: &Surroundings<'_>) -> Tls {
+    let mut path = |key: &str, needed: bool| {
+        let text = if needed { Some(section.needed(key)) } else { section.text(key) };
+        let path = text.filter(|t| !t.is_empty()).map(|t| around.dir.join(t))?;
+        if !path.is_file() {
+            section.error(key, format!("{} is no file", path.display()));
+        }
+        Some(path)
+    };
+    let tls = Tls {
+        certificate: path("certificate", true).unwrap_or_default(),
+        key: path("key", true).unwrap_or_default(),
+        client_ca: path("client_ca", false),
+        ca: path("ca", false),
+    };
+    section.finish();
+    tls
+}
+
+fn streams(section: &mut Section<'_>) -> Streams {
+    let default = Streams::default();
+    let streams = Streams {
+        connections: section.int("connections", default.connections, 1..=65_536),
+        per_address: section.int("per_address", default.per_address, 1..=65_536),
+        idle_s: section.int("idle_s", default.idle_s, 1..=86_400),
+        message_s: section.int("message_s", default.message_s, 1..=600),
+        connect_s: section.int("connect_s", default.connect_s, 1..=32),
+    };
+    section.finish();
+    streams
 }
 
 /// Reads a `session_timer` table, of `[sip]` or of a profile's `[behaviour]`.
@@ -134,12 +182,9 @@ fn bind(value: &Value<'_>, text: &str, sip: &mut Sip) {
     };
     match transport {
         "udp" => sip.binds.push(address),
-        "tcp" => {
-            value.note("not used yet: SIP over TCP".to_owned());
-            sip.tcp_binds.push(address);
-        }
-        "tls" => value.error("SIP over TLS is not built yet: use udp".to_owned()),
-        _ => value.error(format!("`{transport}` is no transport: udp or tcp")),
+        "tcp" => sip.stream_binds.push((Transport::Tcp, address)),
+        "tls" => sip.stream_binds.push((Transport::Tls, address)),
+        _ => value.error(format!("`{transport}` is no transport: udp, tcp or tls")),
     }
 }
 

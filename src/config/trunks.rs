@@ -83,10 +83,6 @@ fn trunk(
             Err(what) => value.error(what),
         }
     }
-    if let Some(found) = trunk.peers.iter().find(|p| p.transport != Transport::Udp) {
-        let transport = found.transport.text();
-        section.error("peers", format!("SIP over {transport} is not built yet: {}", found.host));
-    }
     trunk.secret = section.value("secret").and_then(|v| around.secret(&v));
     let own_login = section.value("login").and_then(|v| around.plain(&v));
     trunk.login = own_login.or_else(|| trunk.vars.get("login").cloned());

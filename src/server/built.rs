@@ -35,7 +35,9 @@ impl Built {
         let hep = loaded.hep.as_ref().map(|hep| (hep.target.clone(), hep.id));
         let pairs = [
             ("hep", self.hep == hep),
-            ("sip.bind", self.sip.binds == sip.binds && self.sip.tcp_binds == sip.tcp_binds),
+            ("sip.bind", self.sip.addresses().eq(sip.addresses())),
+            ("sip.streams", self.sip.streams == sip.streams),
+            ("sip.tls", self.sip.tls == sip.tls),
             ("sip.advertise", self.sip.advertise == sip.advertise),
             ("sip.t1_ms", self.t1_ms == loaded.plan.settings.t1_ms),
             ("media.bind", self.media.bind == media.bind),

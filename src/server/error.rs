@@ -16,8 +16,16 @@ pub enum Error {
         source: io::Error,
     },
     /// No SIP socket at all.
-    #[error("[sip] bind names no udp address to listen on")]
+    #[error("[sip] bind names no address to listen on")]
     NoSocket,
+    /// TLS for SIP.
+    #[error("[sip.tls] {file}: {why}")]
+    Tls {
+        /// The file that cannot be used.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The admin API cannot listen.
     #[error("cannot listen for the admin API on {address}: {source}")]
     Admin {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cooee_signalling::call::peers::Place;
+use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::{Peer, Plan, Trunk};
 use cooee_signalling::switch::input::Input;
 
 use crate::inbox::Inbox;
+use crate::streams::tls::Hosts;
 
 /// How often names are looked up again.
 pub const EVERY: Duration = Duration::from_secs(60);
@@ -18,7 +20,7 @@ pub const EVERY: Duration = Duration::from_secs(60);
 pub fn look_up(peers: &[Peer]) -> Vec<Place> {
     let mut found = Vec::new();
     for (priority, peer) in (0_u16..).zip(peers) {
-        let port = peer.port.unwrap_or(5060);
+        let port = peer.port.unwrap_or(peer.transport.port());
         let place = |address| Place {
             host: peer.authority(),
             priority,
@@ -48,12 +50,15 @@ fn peers(trunk: &Trunk) -> Vec<Peer> {
 
 /// Looks all names up and tells the engine. A lookup that finds nothing changes nothing.
 /// `false`: there are trunks to be called and none of them has an address.
-pub fn tell(plan: &Arc<Plan>, inbox: &Inbox) -> bool {
+pub fn tell(plan: &Arc<Plan>, inbox: &Inbox, hosts: &Hosts) -> bool {
     let (mut wanted, mut found) = (false, false);
     for (trunk, settings) in plan.trunks.iter().enumerate() {
         let peers = peers(settings);
         wanted |= !peers.is_empty();
         let peers = look_up(&peers);
+        for place in peers.iter().filter(|p| p.transport == Transport::Tls) {
+            hosts.learn(&place.host, place.address);
+        }
         if !peers.is_empty() {
             found = true;
             inbox.push(Input::Peers { trunk, peers });

@@ -37,6 +37,8 @@ use crate::names;
 use crate::outbound::Outbound;
 use crate::outbox::{self, Outbox};
 use crate::spine::Spine;
+use crate::streams::tls::{Hosts, Tls};
+use crate::streams::{Bound, Streams};
 use crate::udp::{Udp, reachable};
 
 /// Size of the journal's head.
@@ -67,8 +69,11 @@ pub struct Node {
     pub(crate) bell: Arc<Notify>,
     engine: JoinHandle<()>,
     spine: JoinHandle<()>,
+    streams: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     unreachable: Arc<AtomicBool>,
+    /// Whom peers by TLS must prove to be.
+    hosts: Hosts,
     told: Spine,
 }
 
@@ -85,6 +90,11 @@ impl Node {
         let data = |source| Error::Data { dir: loaded.node.data_dir.clone(), source };
         std::fs::create_dir_all(&loaded.node.data_dir).map_err(data)?;
         let udp = Arc::new(Udp::bind(&loaded.sip.binds, loaded.sip.advertise)?);
+        let bound = Bound::bind(&loaded.sip.stream_binds, loaded.sip.advertise)?;
+        let locals = [udp.locals(), bound.locals()].concat();
+        if locals.is_empty() {
+            return Err(Error::NoSocket);
+        }
         let pool = media_pool(loaded)?;
         let ports = pool.as_ref().map(Pool::ports).unwrap_or_default();
         let (inbox, letters) = inbox()?;
@@ -100,7 +110,6 @@ impl Node {
         let feed = start_feed(loaded, store, position, &bell)?;
 
         let latch = latch_of(loaded);
-        let locals = udp.locals().to_vec();
         let setup = Setup { locals, media: media_address(loaded), latch };
         let seed = clock::seed()?;
         let quarantine = QUARANTINE;
@@ -121,8 +130,11 @@ impl Node {
         }
         let (spine, spine_thread) = Spine::start(Arc::clone(&telemetry))?;
         let told = spine.clone();
-        let outbound =
-            Outbound::new(Arc::clone(&udp), journal, relay, spine, Arc::clone(&telemetry));
+        let hosts = Hosts::default();
+        let (streams, streams_thread) =
+            start_streams((bound, hosts.clone()), &udp, loaded, &inbox, &telemetry)?.unzip();
+        let ways = (Arc::clone(&udp), streams);
+        let outbound = Outbound::new(ways, journal, relay, spine, Arc::clone(&telemetry));
         let stop = Arc::new(AtomicBool::new(false));
         let hep = loaded.hep.as_ref().map(|settings| {
             let locals = udp.locals().iter().map(|local| local.address).collect();
@@ -138,7 +150,7 @@ impl Node {
             telemetry: Arc::clone(&telemetry),
             stop: Arc::clone(&stop),
         };
-        let unreachable = Arc::new(AtomicBool::new(!names::tell(&plan, &inbox)));
+        let unreachable = Arc::new(AtomicBool::new(!names::tell(&plan, &inbox, &hosts)));
         let engine = engine::start(parts)?;
         let feed_meter = feed.meter();
         Ok(Self {
@@ -154,8 +166,10 @@ impl Node {
             bell,
             engine,
             spine: spine_thread,
+            streams: streams_thread,
             stop,
             unreachable,
+            hosts,
             told,
         })
     }
@@ -194,7 +208,7 @@ impl Node {
 
     /// Looks the trunks' names up again.
     pub fn look_up_names(&self) {
-        let found = names::tell(&self.plan.load(), &self.inbox);
+        let found = names::tell(&self.plan.load(), &self.inbox, &self.hosts);
         self.unreachable.store(!found, Ordering::Relaxed);
     }
 
@@ -264,9 +278,28 @@ impl Node {
             }
         };
         last(self.engine, "engine");
+        if let Some(streams) = self.streams {
+            last(streams, "streams");
+        }
         last(self.spine, "spine");
         self.feed.flush_to(self.journal.read().synced, Duration::from_secs(5));
     }
+}
+
+fn start_streams(
+    (bound, hosts): (Bound, Hosts),
+    udp: &Udp,
+    loaded: &Loaded,
+    inbox: &Inbox,
+    telemetry: &Arc<Telemetry>,
+) -> Result<Option<(Streams, JoinHandle<()>)>, Error> {
+    if bound.locals().is_empty() {
+        return Ok(None);
+    }
+    let secure = loaded.sip.tls.as_ref().map(Tls::load).transpose()?.map(|tls| (tls, hosts));
+    let first = u16::try_from(udp.sockets().len()).unwrap_or(u16::MAX);
+    let (inbox, telemetry) = (inbox.clone(), Arc::clone(telemetry));
+    Ok(Some(Streams::start((bound, secure), first, loaded.sip.streams.into(), inbox, telemetry)?))
 }
 
 pub(crate) fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
@@ -283,7 +316,7 @@ pub(crate) fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
 pub(crate) fn plan_of(loaded: &Loaded) -> Plan {
     let mut plan = loaded.plan.clone();
     if plan.node.host.is_empty() {
-        let bind = loaded.sip.binds.first().map(std::net::SocketAddr::ip);
+        let bind = loaded.sip.addresses().next().map(|(_, address)| address.ip());
         plan.node.host = bind.map(|ip| reachable(ip).to_string()).unwrap_or_default();
     }
     plan

@@ -10,15 +10,16 @@ use cooee_media::relay::Relay;
 use cooee_model::media::MediaCommand;
 use cooee_model::sample::Sample;
 use cooee_signalling::call::context::{Output, Record};
-use cooee_signalling::transaction;
-use cooee_signalling::transaction::flow::{Hop, Transmit};
+use cooee_signalling::transaction::flow::Transmit;
 use cooee_telemetry::Telemetry;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::recorder::Recorder;
 use cooee_telemetry::stats::Direction;
 
 use crate::clock;
+use crate::hops::{Hops, nanos};
 use crate::spine::{Spine, Told};
+use crate::streams::Streams;
 use crate::udp::Udp;
 
 /// How long the RTP plane may take to have room for the orders of a start, milliseconds.
@@ -27,11 +28,12 @@ const START_PATIENCE: u32 = 1000;
 /// The way out of the engine.
 pub struct Outbound {
     udp: Arc<Udp>,
+    streams: Option<Streams>,
     journal: Journal,
     relay: Option<Relay>,
     spine: Spine,
     telemetry: Arc<Telemetry>,
-    hops: [Recorder; 4],
+    hops: Hops,
     append: Recorder,
     losing: bool,
 }
@@ -39,20 +41,15 @@ pub struct Outbound {
 impl Outbound {
     /// A way out through these.
     pub fn new(
-        udp: Arc<Udp>,
+        (udp, streams): (Arc<Udp>, Option<Streams>),
         journal: Journal,
         relay: Option<Relay>,
         spine: Spine,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let hops = [
-            telemetry.recorder(Measure::Sip100),
-            telemetry.recorder(Measure::InviteForward),
-            telemetry.recorder(Measure::ResponseForward),
-            telemetry.recorder(Measure::ByeForward),
-        ];
+        let hops = Hops::new(&telemetry);
         let append = telemetry.recorder(Measure::JournalAppend);
-        Self { udp, journal, relay, spine, telemetry, hops, append, losing: false }
+        Self { udp, streams, journal, relay, spine, telemetry, hops, append, losing: false }
     }
 
     /// The journal.
@@ -142,7 +139,10 @@ impl Outbound {
             |a: &Transmit, b: &Transmit| a.flow.socket == b.flow.socket && a.measure.is_none();
         for run in sends.chunk_by(together) {
             let Some(number) = run.first().map(|t| usize::from(t.flow.socket)) else { continue };
-            let Some(socket) = self.udp.sockets().get(number) else { continue };
+            let Some(socket) = self.udp.sockets().get(number) else {
+                run.iter().for_each(|t| self.by_stream(t));
+                continue;
+            };
             let mut rest = run;
             while !rest.is_empty() {
                 let sent = socket.send(rest.iter().map(|t| (&t.bytes[..], t.flow.remote)));
@@ -153,7 +153,7 @@ impl Outbound {
                 rest = rest.get(sent.count + refused..).unwrap_or_default();
             }
             if let Some(measure) = run.last().and_then(|t| t.measure) {
-                self.measured(measure);
+                self.hops.record(measure);
             }
         }
         for transmit in sends {
@@ -162,15 +162,11 @@ impl Outbound {
         }
     }
 
-    fn measured(&mut self, measure: transaction::flow::Measure) {
-        let place = match measure.hop {
-            Hop::Trying => 0,
-            Hop::InviteForward => 1,
-            Hop::ResponseForward => 2,
-            Hop::ByeForward => 3,
-        };
-        if let Some(hop) = self.hops.get_mut(place) {
-            hop.record(nanos(measure.since, clock::now()));
+    /// Sockets behind those of UDP are streams; who writes them closes the measure.
+    fn by_stream(&self, transmit: &Transmit) {
+        match &self.streams {
+            Some(streams) => streams.send(transmit),
+            None => self.refused(&io::ErrorKind::NotConnected.into(), Some(transmit)),
         }
     }
 
@@ -181,10 +177,6 @@ impl Outbound {
         let to = transmit.map(|t| t.flow.remote.to_string()).unwrap_or_default();
         tracing::warn!(%error, to, "a SIP message was not sent");
     }
-}
-
-fn nanos(since: cooee_model::moment::Moment, until: cooee_model::moment::Moment) -> u64 {
-    u64::try_from((until - since).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Method and status of a message, for counting: of a response, the method in its CSeq.

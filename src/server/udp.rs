@@ -30,7 +30,7 @@ pub struct Udp {
 }
 
 impl Udp {
-    /// Binds the sockets. `advertise` replaces the address that peers are told.
+    /// Binds the sockets. `advertise` replaces the address that peers of its family are told.
     ///
     /// # Errors
     /// [`Error::Sip`] names the address that cannot be bound.
@@ -41,11 +41,12 @@ impl Udp {
             let named = |source| Error::Sip { address, source };
             let socket = Socket::bind(address, options).map_err(named)?;
             let port = socket.local_addr().map_err(named)?.port();
-            let ip = advertise.unwrap_or_else(|| reachable(address.ip()));
+            let ip = advertise.filter(|ip| ip.is_ipv4() == address.is_ipv4());
+            let ip = ip.unwrap_or_else(|| reachable(address.ip()));
             udp.locals.push(Local::new(Transport::Udp, SocketAddr::new(ip, port)));
             udp.sockets.push(socket);
         }
-        if udp.sockets.is_empty() { Err(Error::NoSocket) } else { Ok(udp) }
+        Ok(udp)
     }
 
     /// How peers reach us, in the order of the sockets.

@@ -103,6 +103,27 @@ pub const ROWS: &[Row] = &[
         "SIP sends that the kernel refused",
         |t, series| one(series, &t.engine.send_errors),
     ),
+    gauge("cooee_sip_connections", &["transport"], "SIP connections", |t, series| {
+        let [tcp, tls] = &t.streams.connections_now;
+        series.put(&["tcp"], tcp.load(Ordering::Relaxed))?;
+        series.put(&["tls"], tls.load(Ordering::Relaxed))
+    }),
+    counter(
+        "cooee_sip_connections_opened_total",
+        &["by"],
+        "SIP connections that came up, by who opened them",
+        |t, series| {
+            let [peer, us] = &t.streams.opened;
+            series.put(&["peer"], peer.load(Ordering::Relaxed))?;
+            series.put(&["us"], us.load(Ordering::Relaxed))
+        },
+    ),
+    counter(
+        "cooee_sip_connections_cut_total",
+        &["why"],
+        "SIP connections refused, not opened, or ended by us",
+        |t, series| t.streams.each().try_for_each(|(why, count)| series.put(&[why], count)),
+    ),
     counter(
         "cooee_engine_queue_full_total",
         &[],

@@ -30,6 +30,7 @@ use crate::observe::Observer;
 use crate::recorder::Recorder;
 use crate::stats::{
     AdminStats, ConfigStats, EngineStats, JournalStats, MediaStats, RejectedStats, StoreStats,
+    StreamStats,
 };
 
 pub mod callbacks;
@@ -74,6 +75,8 @@ pub struct Identity {
 pub struct Telemetry {
     /// Filled by the engine.
     pub engine: EngineStats,
+    /// Filled by the streams.
+    pub streams: StreamStats,
     /// Filled from the RTP plane.
     pub media: MediaStats,
     /// Filled from the journal.
@@ -105,6 +108,7 @@ impl Telemetry {
         let observer = Observer::new(&identity, &latency);
         Self {
             engine: EngineStats::default(),
+            streams: StreamStats::default(),
             media: MediaStats::default(),
             journal: JournalStats::default(),
             store: StoreStats::default(),

@@ -116,6 +116,79 @@ pub struct EngineStats {
     pub lines_leaving: AtomicU64,
 }
 
+/// Why a connection was refused or ended other than by its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Refused: the address has as many as one may have.
+    Address,
+    /// Refused: there are as many as there may be.
+    Total,
+    /// Could not be opened.
+    Connect,
+    /// TLS was not agreed on.
+    Handshake,
+    /// What came was no SIP, or told no length.
+    Framing,
+    /// A message was begun and not ended in time.
+    Stalled,
+    /// Nothing went either way for long.
+    Idle,
+    /// The peer does not read: too much waited for it.
+    Full,
+}
+
+impl Cut {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Address,
+        Self::Total,
+        Self::Connect,
+        Self::Handshake,
+        Self::Framing,
+        Self::Stalled,
+        Self::Idle,
+        Self::Full,
+    ];
+
+    /// The name in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Total => "total",
+            Self::Connect => "connect",
+            Self::Handshake => "handshake",
+            Self::Framing => "framing",
+            Self::Stalled => "stalled",
+            Self::Idle => "idle",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What the streams (SIP over TCP and TLS) count.
+#[derive(Debug, Default)]
+pub struct StreamStats {
+    /// Connections over TCP, and over TLS.
+    pub connections_now: [AtomicU64; 2],
+    /// Connections that peers opened, and that we opened.
+    pub opened: [AtomicU64; 2],
+    cut: [AtomicU64; Cut::ALL.len()],
+}
+
+impl StreamStats {
+    /// Counts one connection that was refused or ended by us.
+    pub fn count(&self, why: Cut) {
+        if let Some(cell) = self.cut.get(why as usize) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let cells = self.cut.iter().map(|cell| cell.load(Ordering::Relaxed));
+        Cut::ALL.into_iter().map(Cut::name).zip(cells)
+    }
+}
+
 /// What the RTP plane counts: each datagram that it read, RTP or RTCP, in one of the first six.
 #[derive(Debug, Default)]
 pub struct MediaStats {

@@ -25,5 +25,6 @@ mod restart;
 mod session_timer;
 mod targets;
 mod topology;
+mod transports;
 mod update;
 mod world;

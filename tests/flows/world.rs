@@ -39,13 +39,13 @@ t=0 0\r\n\
 pub const SDP_B: &str = "v=0\r\no=b 5 5 IN IP4 198.51.100.21\r\ns=-\r\nc=IN IP4 198.51.100.21\r\n\
     t=0 0\r\nm=audio 7000 RTP/AVP 8 101\r\na=rtpmap:101 telephone-event/8000\r\n";
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 version = 1
 [node]
 id = "test"
 data_dir = "data"
 [sip]
-bind = ["udp:192.0.2.1:5060"]
+bind = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
 advertise = "192.0.2.1"
 [media]
 bind = "127.0.0.1"
@@ -90,6 +90,8 @@ pub struct World {
     pub heard: Vec<Heard>,
     /// Each life of the node has a seed of its own.
     life: u8,
+    /// The ways of all messages sent, in order.
+    pub ways: Vec<Flow>,
 }
 
 impl World {
@@ -198,6 +200,7 @@ impl World {
             rejected: Vec::new(),
             heard: Vec::new(),
             life: 42,
+            ways: Vec::new(),
         };
         world.look_up();
         world
@@ -251,6 +254,7 @@ impl World {
             }
         }
         for send in out.sends.drain(..) {
+            self.ways.push(send.flow);
             let message = Message::read(send.bytes).unwrap();
             assert_eq!(message.check(), Ok(()), "{message:?}");
             match send.flow.remote.to_string().as_str() {
@@ -273,6 +277,13 @@ impl World {
     pub fn from(&mut self, source: &str, text: impl Into<String>) {
         let flow = Flow { transport: Transport::Udp, socket: 0, remote: source.parse().unwrap() };
         let bytes = Bytes::from(text.into());
+        self.input(Input::Datagram { flow, received: self.now, bytes });
+    }
+
+    /// A message on a connection from `source`.
+    pub fn by_tcp(&mut self, source: &str, text: impl Into<String>) {
+        let flow = Flow { transport: Transport::Tcp, socket: 1, remote: source.parse().unwrap() };
+        let bytes = Bytes::from(text.into().replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
         self.input(Input::Datagram { flow, received: self.now, bytes });
     }
 
@@ -379,11 +390,11 @@ fn switch_of(text: &str, now: Moment, seed: u8) -> Switch {
 }
 
 fn node_of(text: &str, seed: u8) -> Node {
-    let local = Local::new(Transport::Udp, "192.0.2.1:5060".parse().unwrap());
+    let ours = |transport| Local::new(transport, "192.0.2.1:5060".parse().unwrap());
     Node {
         plan: plan_of(text),
         setup: Setup {
-            locals: vec![local],
+            locals: vec![ours(Transport::Udp), ours(Transport::Tcp)],
             media: "192.0.2.1".parse().unwrap(),
             latch: Latch::Strict,
         },

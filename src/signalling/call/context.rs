@@ -12,7 +12,7 @@ use cooee_model::portal::Heard;
 
 use crate::call::peers::{Peers, Place};
 use crate::call::pool::Pool;
-use crate::leg::dialog::Local;
+use crate::leg::dialog::{Dialog, Local, flow_to};
 use crate::profile::plan::{Plan, Trunk};
 use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::key::Keyed;
@@ -201,10 +201,14 @@ impl Core {
 
     /// By which of our sockets an address is reached.
     pub fn flow_to(&self, place: &Place) -> Option<Flow> {
-        let (transport, remote) = (place.transport, place.address);
-        let same = |l: &Local| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
-        let socket = self.setup.locals.iter().position(same)?;
-        Some(Flow { transport, socket: u16::try_from(socket).ok()?, remote })
+        flow_to(place.transport, place.address, 0, &self.setup.locals)
+    }
+
+    /// Where the next request of a dialog goes, and how we are named there; the peer was last
+    /// heard on `last`.
+    pub fn next_hop(&self, dialog: &Dialog, last: Flow) -> Option<(Flow, &Local)> {
+        let flow = dialog.next_hop(last, &self.setup.locals);
+        Some((flow, self.local(flow)?))
     }
 }
 

@@ -23,6 +23,17 @@ use crate::transaction::layer::{ClientId, ServerId};
 /// How long the relay may take to report its end before its ports are taken back anyway.
 const MEDIA_GRACE: Duration = Duration::from_secs(5);
 
+/// How a request got no final answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing came back at all.
+    Complete,
+    /// A provisional response, and nothing more.
+    AfterTrying,
+    /// It never left: the transport gave it back.
+    Unsent,
+}
+
 impl Call {
     // ---------------------------------------------------------------- what ended it
 
@@ -68,6 +79,19 @@ impl Call {
         }
     }
 
+    /// Nothing that we say of A's INVITE reaches A any more: as if it had been cancelled. What
+    /// was answered goes on; its next request says where A is.
+    pub fn caller_unreachable(&mut self, cx: &mut Cx<'_>, invite: ServerId) {
+        if self.a.state != LegState::Setup || self.a.invite != Invite::Server(invite) {
+            return;
+        }
+        let reason = b"SIP;cause=503;text=\"caller unreachable\"";
+        self.leg_ended(Side::A, cx);
+        self.answer_a(cx, Passed { code: 487, ..Passed::default() }, None);
+        self.left_by_caller(cx, reason);
+        self.end_b(cx, reason);
+    }
+
     /// A gave up before the answer.
     pub(super) fn left_by_caller(&mut self, cx: &mut Cx<'_>, reason: &[u8]) {
         if self.account.reason.is_empty() {
@@ -108,8 +132,8 @@ impl Call {
         self.end_b(cx, b"SIP;cause=408;text=\"Ring timeout\"");
     }
 
-    /// Nothing at all came back for B's INVITE (timer B).
-    pub fn b_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId, heard: bool) {
+    /// B's INVITE got no final answer (timer B), or never left.
+    pub fn b_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId, why: Silence) {
         self.late_unanswered(client);
         let Some(b) = &mut self.b else { return };
         if b.invite != Invite::Client(client) || b.state == LegState::Gone {
@@ -122,12 +146,18 @@ impl Call {
         if self.ended {
             return;
         }
-        let code = if heard { 408 } else { 503 };
-        if cx.core.plan.retry.on_timeout && self.has_next(cx, Scope::Address) {
-            return self.try_next(cx, Scope::Address, "did not answer");
+        let retry = &cx.core.plan.retry;
+        let (code, next, text) = match why {
+            Silence::AfterTrying => (408, retry.on_timeout, "no answer from the trunk"),
+            Silence::Complete => (503, retry.on_timeout, "no answer from the trunk"),
+            Silence::Unsent => (503, retry.on_transport, "the trunk cannot be reached"),
+        };
+        if next && self.has_next(cx, Scope::Address) {
+            let what = if why == Silence::Unsent { "cannot be reached" } else { "did not answer" };
+            return self.try_next(cx, Scope::Address, what);
         }
-        self.account.sip_final = 408;
-        self.refuse_a(cx, code, "no answer from the trunk");
+        self.account.sip_final = if why == Silence::Unsent { 503 } else { 408 };
+        self.refuse_a(cx, code, text);
     }
 
     /// A never acknowledged our 2xx (RFC 3261, 13.3.1.4).

@@ -12,7 +12,7 @@ use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::setup::{authorize, cancel};
 use crate::call::snapshot::{LegImage, LegOut, head, leg_out, restore_b};
 use crate::call::{Call, Path};
-use crate::leg::dialog::Dialog;
+use crate::leg::dialog::{Dialog, Local};
 use crate::leg::half::{Cancel, Invite, Leg, LegState};
 use crate::message::name::Name;
 use crate::message::view::Message;
@@ -70,9 +70,10 @@ impl Call {
                 cx.note(self.id, text);
             }
             200..300 if response.to_tag() == late.leg.dialog.remote_tag => {
-                if let Some(local) = cx.core.local(late.leg.flow) {
-                    let branch = format!("z9hG4bKl{}", late.leg.dialog.local_tag);
-                    cx.out.sends.push(ack(&late.leg, &late.leg.dialog, response, (local, &branch)));
+                let dialog = &late.leg.dialog;
+                if let Some(way) = cx.core.next_hop(dialog, late.leg.flow) {
+                    let branch = format!("z9hG4bKl{}", dialog.local_tag);
+                    cx.out.sends.push(ack(dialog, response, way, &branch));
                 }
             }
             200..300 => {
@@ -123,14 +124,14 @@ impl Call {
 
 /// The ACK to a 2xx in a dialog.
 fn ack(
-    leg: &Leg,
     dialog: &Dialog,
     response: &Message,
-    via: (&crate::leg::dialog::Local, &str),
+    (flow, local): (Flow, &Local),
+    branch: &str,
 ) -> Transmit {
     let cseq = response.cseq().map_or(0, |c| c.number);
-    let bytes = dialog.request("ACK", cseq, 70, via).finish(b"", b"");
-    Transmit { flow: dialog.next_hop(leg.flow), bytes, measure: None }
+    let bytes = dialog.request("ACK", cseq, 70, (local, branch)).finish(b"", b"");
+    Transmit { flow, bytes, measure: None }
 }
 
 /// Acknowledges an answer that nobody wants any more, and ends it (RFC 3261, 13.2.2.4).
@@ -140,17 +141,18 @@ pub(super) fn end_answer(
     response: &Message,
     owner: Owner,
 ) -> Option<ClientId> {
-    let local = cx.core.local(leg.flow).cloned()?;
     let mut dialog = leg.dialog.clone();
     dialog.learn(response, leg.flow.remote.ip());
+    let (flow, local) = cx.core.next_hop(&dialog, leg.flow)?;
+    let local = local.clone();
     let branch = format!("z9hG4bKf{:016x}", cx.core.random());
-    cx.out.sends.push(ack(leg, &dialog, response, (&local, &branch)));
+    cx.out.sends.push(ack(&dialog, response, (flow, &local), &branch));
     let secret = cx.core.random();
     let token = cx.core.tx.reserve(secret);
     // A PRACK may have gone before.
     let cseq = response.cseq().map_or(0, |c| c.number).max(dialog.local_cseq) + 1;
     let bye = dialog.request("BYE", cseq, 70, (&local, &token.branch())).finish(b"", b"");
-    let message: (Flow, _) = (dialog.next_hop(leg.flow), bye);
+    let message = (flow, bye);
     Some(cx.core.tx.request(cx.now, token, message, (false, owner), None, &mut cx.out.sends))
 }
 
@@ -163,12 +165,12 @@ fn say_bye(
 ) -> Option<ClientId> {
     let secret = cx.core.random();
     let token = cx.core.tx.reserve(secret);
-    let local = cx.core.local(leg.flow)?;
+    let (flow, local) = cx.core.next_hop(&leg.dialog, leg.flow)?;
     let mut writer = leg.next_request("BYE", local, &token.branch());
     if let Some((name, value)) = &authorization {
         writer.header(*name, &[value.as_bytes()]);
     }
-    let message = (leg.dialog.next_hop(leg.flow), writer.finish(b"", b""));
+    let message = (flow, writer.finish(b"", b""));
     let owner = Owner::Leg(slot, Side::B, Purpose::Late);
     Some(cx.core.tx.request(cx.now, token, message, (false, owner), None, &mut cx.out.sends))
 }

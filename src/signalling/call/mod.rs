@@ -206,10 +206,9 @@ impl Call {
         let slot = self.slot;
         let leg = self.leg_mut(side)?;
         let token = cx.core.tx.reserve(secret);
-        let local = cx.core.local(leg.flow)?;
+        let (flow, local) = cx.core.next_hop(&leg.dialog, leg.flow)?;
         let writer = leg.next_request(method, local, &token.branch());
         let bytes = write(leg, writer);
-        let flow = leg.dialog.next_hop(leg.flow);
         self.dirty = true;
         let owner = Owner::Leg(slot, side, purpose);
         let sends = &mut cx.out.sends;
@@ -222,10 +221,9 @@ impl Call {
     fn send_ack(&mut self, cx: &mut Cx<'_>, side: Side, cseq: u32, sdp: &[u8]) {
         let secret = cx.core.random();
         let Some(leg) = self.leg_mut(side) else { return };
-        let Some(local) = cx.core.local(leg.flow) else { return };
+        let Some((flow, local)) = cx.core.next_hop(&leg.dialog, leg.flow) else { return };
         let branch = format!("z9hG4bKa{secret:016x}");
         let bytes = leg.write_ack(cseq, local, &branch, sdp);
-        let flow = leg.dialog.next_hop(leg.flow);
         leg.ack = Some((cseq, flow, bytes.clone()));
         cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes, measure: None });
     }

@@ -325,7 +325,7 @@ impl Call {
             bytes
         });
         if let (Some(bytes), Some(b), Some(reliable)) = (sent, &self.b, &mut self.reliable) {
-            reliable.got.acknowledged(tag, b.dialog.next_hop(b.flow), bytes);
+            reliable.got.acknowledged(tag, b.dialog.next_hop(b.flow, &cx.core.setup.locals), bytes);
         }
     }
 }

@@ -26,6 +26,7 @@ use minicbor::{Decode, Encode};
 
 use crate::call::context::{Alarm, Cx, Purpose};
 use crate::call::{Call, Path};
+use crate::leg::dialog::Local;
 use crate::leg::half::{Leg, LegState};
 use crate::message::name::Name;
 use crate::message::view::Message;
@@ -99,13 +100,13 @@ impl Leg {
     }
 
     /// Takes up what a snapshot kept.
-    pub(super) fn live_again(&mut self, life: LegLife) {
+    pub(super) fn live_again(&mut self, life: LegLife, locals: &[Local]) {
         (self.media, self.source, self.heard) = (life.media, life.source, life.heard);
         self.invite_cseq = life.invite_cseq;
         (self.takes_update, self.pointed) = (life.takes_update, life.pointed);
         self.answer = life.answer.map(|a| Vec::from(a).into()).unwrap_or_default();
         self.bye_waits = life.bye_waits.map(Vec::from);
-        let flow = self.dialog.next_hop(self.flow);
+        let flow = self.dialog.next_hop(self.flow, locals);
         self.ack = life.ack.map(|(cseq, bytes)| (cseq, flow, Vec::from(bytes).into()));
     }
 }

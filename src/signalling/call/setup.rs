@@ -60,8 +60,7 @@ impl Call {
             CallId::new(unix_ms, random)
         };
         let tag = Token::at(slot, cx.core.random()).text();
-        let local = cx.core.local(flow).map(|l| l.sent_by.clone()).unwrap_or_default();
-        let contact = format!("sip:{local}");
+        let contact = cx.core.local(flow).map(|local| local.uri("")).unwrap_or_default();
         let dialog = Dialog::of_invite(&invite, tag, contact, flow.remote.ip());
         let description_id = cx.core.random() >> 2;
         let trunk = decision.trunk.clone();

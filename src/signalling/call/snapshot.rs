@@ -16,7 +16,7 @@ use crate::call::revive::{LegLife, Life};
 use crate::call::tries::Tries;
 use crate::call::{Call, Path};
 use crate::leg::asked::Asked;
-use crate::leg::dialog::Dialog;
+use crate::leg::dialog::{Dialog, Local};
 use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::offer_answer::Description;
 use crate::leg::session_timer::Session;
@@ -310,7 +310,7 @@ pub(super) fn head(bytes: &[u8]) -> &[u8] {
     bytes.get(..end).unwrap_or_default()
 }
 
-fn leg_of(side: Side, image: LegImage) -> Leg {
+fn leg_of(side: Side, image: LegImage, locals: &[Local]) -> Leg {
     let remote = image.remote.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 9)));
     let flow = Flow { transport: image.transport, socket: image.socket, remote };
     let mut leg =
@@ -320,7 +320,7 @@ fn leg_of(side: Side, image: LegImage) -> Leg {
     leg.acked = image.acked;
     leg.holds = image.holds;
     leg.asked = image.asked.unwrap_or_default();
-    leg.live_again(image.life);
+    leg.live_again(image.life, locals);
     leg.session = image.session.unwrap_or_default();
     leg.said = image.said.map(Vec::from).unwrap_or_default();
     leg
@@ -328,7 +328,7 @@ fn leg_of(side: Side, image: LegImage) -> Leg {
 
 fn restore_a(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> (Leg, Option<Message>) {
     let head = [image.invite.as_slice(), b"\r\n"].concat();
-    let mut leg = leg_of(Side::A, image);
+    let mut leg = leg_of(Side::A, image, &cx.core.setup.locals);
     let owner = Owner::Leg(slot, Side::A, Purpose::Invite);
     if leg.state != LegState::Setup {
         let answer = (leg.flow, leg.answer.clone());
@@ -350,7 +350,7 @@ fn restore_a(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> (Leg, Option<Messa
 
 pub(super) fn restore_b(cx: &mut Cx<'_>, slot: Slot, image: LegImage) -> Leg {
     let sent = bytes::Bytes::from([image.invite.as_slice(), b"\r\n"].concat());
-    let mut leg = leg_of(Side::B, image);
+    let mut leg = leg_of(Side::B, image, &cx.core.setup.locals);
     let unanswered = matches!(leg.state, LegState::Setup | LegState::Ending) && !leg.acked;
     if unanswered && sent.len() > 2 {
         let owner = Owner::Leg(slot, Side::B, Purpose::Invite);

@@ -30,6 +30,17 @@ impl Local {
         Self { transport, address, sent_by: address.to_string() }
     }
 
+    /// Our SIP URI here; for a stream it names the transport. `user` may be empty.
+    pub fn uri(&self, user: &str) -> String {
+        let at = if user.is_empty() { "" } else { "@" };
+        let transport = match self.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+        };
+        format!("sip:{user}{at}{}{transport}", self.sent_by)
+    }
+
     /// The `Via` value of a request that leaves here.
     pub fn via(&self, branch: &str) -> String {
         format!("SIP/2.0/{} {};branch={branch};rport", self.transport.text(), self.sent_by)
@@ -105,7 +116,9 @@ impl Dialog {
         }
         self.routes = response.list(Name::RecordRoute).map(|r| r.to_vec().into()).collect();
         self.routes.reverse();
-        let named = literal(&self.remote_target).map(|a| a.ip()).filter(|_| self.routes.is_empty());
+        let named = literal(&self.remote_target, Transport::Udp)
+            .map(|(_, a)| a.ip())
+            .filter(|_| self.routes.is_empty());
         self.behind_nat = named.is_some_and(is_private) && !is_private(peer);
     }
 
@@ -162,16 +175,36 @@ impl Dialog {
         writer
     }
 
-    /// Where the next request goes: the first route or the target, if it names an IP address,
-    /// else where the peer was last heard.
-    pub fn next_hop(&self, last: Flow) -> Flow {
+    /// Where the next request goes: the first route or the target, if it names an IP address that
+    /// one of our sockets reaches, else where the peer was last heard. A transport that it does
+    /// not name stays as it was.
+    pub fn next_hop(&self, last: Flow, locals: &[Local]) -> Flow {
         if self.behind_nat {
             return last;
         }
         let first = self.routes.first().and_then(|r| Address::read(r)).map(|a| a.uri);
-        let remote = first.or(Some(&self.remote_target)).and_then(literal);
-        Flow { remote: remote.unwrap_or(last.remote), ..last }
+        let hop = first.or(Some(&self.remote_target)).and_then(|uri| literal(uri, last.transport));
+        let flow = hop.and_then(|(transport, remote)| {
+            let known = locals.iter().any(|l| l.transport == transport);
+            flow_to(if known { transport } else { last.transport }, remote, last.socket, locals)
+        });
+        flow.unwrap_or(last)
     }
+}
+
+/// The way to `remote`: from our socket `near` where it fits, else from the first that does.
+pub fn flow_to(
+    transport: Transport,
+    remote: SocketAddr,
+    near: u16,
+    locals: &[Local],
+) -> Option<Flow> {
+    let fits = |l: &Local| l.transport == transport && l.address.is_ipv4() == remote.is_ipv4();
+    let socket = match locals.get(usize::from(near)) {
+        Some(local) if fits(local) => near,
+        _ => u16::try_from(locals.iter().position(fits)?).ok()?,
+    };
+    Some(Flow { transport, socket, remote })
 }
 
 /// Begins a response: everything that is copied from the request (RFC 3261, 8.2.6.2).
@@ -249,11 +282,15 @@ fn is_loose(route: &[u8]) -> bool {
     Uri::read(uri).is_some_and(|u| param(u.params, "lr").is_some())
 }
 
-fn literal(uri: &[u8]) -> Option<SocketAddr> {
+/// Transport and address of a URI that names an IP address.
+fn literal(uri: &[u8], usual: Transport) -> Option<(Transport, SocketAddr)> {
     let uri = Uri::read(uri)?;
     let host = uri.host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(uri.host);
     let ip: IpAddr = std::str::from_utf8(host).ok()?.parse().ok()?;
-    Some(SocketAddr::new(ip, uri.port.unwrap_or(5060)))
+    let secure = uri.scheme.eq_ignore_ascii_case(b"sips").then_some(Transport::Tls);
+    let asked = secure.or_else(|| Transport::named(param(uri.params, "transport")?));
+    let transport = asked.unwrap_or(usual);
+    Some((transport, SocketAddr::new(ip, uri.port.unwrap_or(transport.port()))))
 }
 
 /// A peer that names one address in Via and sends from another sits behind a NAT, unless it sends
@@ -352,11 +389,40 @@ mod tests {
             socket: 0,
             remote: "192.0.2.99:5060".parse().unwrap(),
         };
-        assert_eq!(dialog(&[]).next_hop(last).remote, "192.0.2.7:5070".parse().unwrap());
+        let ours = [local()];
+        assert_eq!(dialog(&[]).next_hop(last, &ours).remote, "192.0.2.7:5070".parse().unwrap());
         let routed = dialog(&["<sip:192.0.2.8;lr>"]);
-        assert_eq!(routed.next_hop(last).remote, "192.0.2.8:5060".parse().unwrap());
+        assert_eq!(routed.next_hop(last, &ours).remote, "192.0.2.8:5060".parse().unwrap());
         let nat = Dialog { behind_nat: true, ..dialog(&[]) };
-        assert_eq!(nat.next_hop(last), last);
+        assert_eq!(nat.next_hop(last, &ours), last);
+    }
+
+    #[test]
+    fn flow_73_the_target_says_by_which_transport() {
+        let at = |transport, address: &str| Local::new(transport, address.parse().unwrap());
+        let ours = [
+            at(Transport::Udp, "192.0.2.1:5060"),
+            at(Transport::Udp, "[2001:db8::1]:5060"),
+            at(Transport::Tcp, "192.0.2.1:5060"),
+        ];
+        let last = Flow {
+            transport: Transport::Tcp,
+            socket: 2,
+            remote: "192.0.2.99:40000".parse().unwrap(),
+        };
+        let next = |target: &str| {
+            let dialog = Dialog { remote_target: target.as_bytes().to_vec(), ..dialog(&[]) };
+            let flow = dialog.next_hop(last, &ours);
+            format!("{} {} {}", flow.transport.name(), flow.socket, flow.remote)
+        };
+        assert_eq!(next("sip:c@192.0.2.7"), "tcp 2 192.0.2.7:5060");
+        assert_eq!(next("sip:c@192.0.2.7:5070;transport=UDP"), "udp 0 192.0.2.7:5070");
+        assert_eq!(next("sip:c@[2001:db8::7];transport=udp"), "udp 1 [2001:db8::7]:5060");
+        // No socket of ours speaks TLS, or TCP over IPv6.
+        assert_eq!(next("sips:c@192.0.2.7"), "tcp 2 192.0.2.7:5061");
+        assert_eq!(next("sip:c@[2001:db8::7]"), "tcp 2 192.0.2.99:40000");
+        assert_eq!(ours[2].uri("us"), "sip:us@192.0.2.1:5060;transport=tcp");
+        assert_eq!(ours[1].uri(""), "sip:[2001:db8::1]:5060");
     }
 
     #[test]

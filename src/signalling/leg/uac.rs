@@ -20,7 +20,7 @@ pub fn dialog(slots: &Slots, local: &Local, tag: String, call_id: String) -> Dia
         local: from.into_bytes(),
         remote: format!("<{}>", slots.to).into_bytes(),
         remote_target: slots.request_uri.clone().into_bytes(),
-        contact: format!("sip:{}@{}", slots.contact_user, local.sent_by),
+        contact: local.uri(&slots.contact_user),
         ..Dialog::default()
     }
 }

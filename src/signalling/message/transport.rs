@@ -36,6 +36,20 @@ impl Transport {
         }
     }
 
+    /// The transport that this name means, in any case.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let all = [Self::Udp, Self::Tcp, Self::Tls];
+        all.into_iter().find(|t| t.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The port where none is written (RFC 3261, 19.1.2).
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
+
     /// Whether the transport itself retransmits.
     pub const fn is_reliable(self) -> bool {
         !matches!(self, Self::Udp)

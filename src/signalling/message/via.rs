@@ -61,6 +61,16 @@ impl<'a> Via<'a> {
         SocketAddr::new(source.ip(), self.port.unwrap_or(5060))
     }
 
+    /// Where a response goes when the connection that its request came by has gone: to the port of
+    /// `sent-by`, at the address that the request came from (RFC 3261, 18.2.2). Read from the
+    /// response itself, in which that address is `received` unless it was written there before.
+    pub fn answer_anew(&self, usual_port: u16) -> Option<SocketAddr> {
+        let host = param(self.params, "received").unwrap_or(self.host);
+        let host = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]")).unwrap_or(host);
+        let ip: IpAddr = std::str::from_utf8(host).ok()?.parse().ok()?;
+        Some(SocketAddr::new(ip, self.port.unwrap_or(usual_port)))
+    }
+
     /// Writes the element as a response carries it: with `received` and `rport` filled in.
     pub fn write_received(&self, raw: &[u8], source: SocketAddr, out: &mut Vec<u8>) {
         let (protocol_and_host, params) = split_outside(raw, b';');
@@ -133,6 +143,17 @@ mod tests {
             received(b"SIP/2.0/UDP 192.0.2.9;branch=z9", "192.0.2.9:6000"),
             "SIP/2.0/UDP 192.0.2.9;branch=z9"
         );
+    }
+
+    #[test]
+    fn flow_75_a_lost_connection_is_replaced_by_what_via_says() {
+        let anew = |raw: &str| Via::read(raw.as_bytes()).unwrap().answer_anew(5060);
+        let address = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(anew("SIP/2.0/TCP 192.0.2.9;branch=z"), address("192.0.2.9:5060"));
+        let received = "SIP/2.0/TCP h:7;branch=z;rport=40000;received=192.0.2.9";
+        assert_eq!(anew(received), address("192.0.2.9:7"));
+        assert_eq!(anew("SIP/2.0/TCP [2001:db8::9]:7;branch=z"), address("[2001:db8::9]:7"));
+        assert_eq!(anew("SIP/2.0/TCP h:7;branch=z"), None);
     }
 
     #[test]

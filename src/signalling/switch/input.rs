@@ -35,6 +35,11 @@ pub enum Input {
         /// The bytes.
         bytes: Bytes,
     },
+    /// A message was given back: nothing takes it where it was to go.
+    Unsent {
+        /// The message, or its first part.
+        bytes: Bytes,
+    },
     /// The RTP plane has seen something.
     Media(MediaEvent),
     /// An order.

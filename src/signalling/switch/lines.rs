@@ -211,7 +211,7 @@ impl Switch {
         line.dialog.local_cseq += 1;
         let cseq = line.dialog.local_cseq;
         let mut writer = line.dialog.request("REGISTER", cseq, 70, (local, &token.branch()));
-        let contact = format!("<sip:{}@{}>", line.registration.user, local.sent_by);
+        let contact = format!("<{}>", local.uri(&line.registration.user));
         writer.header(Name::Contact, &[contact.as_bytes()]);
         writer.number(Name::Expires, line.expires_s);
         if let Some((name, value)) = &authorization {

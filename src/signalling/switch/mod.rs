@@ -22,6 +22,7 @@ use cooee_model::moment::Moment;
 
 use crate::call::Call;
 use crate::call::context::{Alarm, Core, Cx, Ids, Output, Owner, Setup};
+use crate::call::hangup::Silence;
 use crate::call::peers::Peers;
 use crate::call::pool::Pool;
 use crate::profile::caller_id::Shown;
@@ -133,6 +134,7 @@ impl Switch {
             Input::Datagram { flow, received, bytes } => {
                 self.datagram(now, received, flow, bytes, out);
             }
+            Input::Unsent { bytes } => self.unsent(now, bytes, out),
             Input::Media(event) => {
                 self.step(now, now, event.call(), out, |call, cx| call.media_seen(cx, &event));
             }
@@ -199,7 +201,8 @@ impl Switch {
         while let Some(expired) = self.core.tx.expire(now, &mut out.sends) {
             match expired {
                 Some(Expired::NoAnswer { owner, client, heard }) => {
-                    self.unanswered(now, owner, client, heard, out);
+                    let why = if heard { Silence::AfterTrying } else { Silence::Complete };
+                    self.unanswered(now, owner, client, why, out);
                 }
                 Some(Expired::NoAck { owner: Owner::Leg(slot, ..), server }) => {
                     self.step_at(now, now, slot, out, |call, cx| call.not_acknowledged(cx, server));

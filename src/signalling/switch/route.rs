@@ -8,6 +8,7 @@ use cooee_model::ids::Side;
 use cooee_model::moment::Moment;
 
 use crate::call::context::{Output, Owner, Purpose};
+use crate::call::hangup::Silence;
 use crate::call::peers::Place;
 use crate::leg::dialog::response_to;
 use crate::leg::half::{ALLOW, Invite, LegState};
@@ -97,6 +98,21 @@ impl Switch {
         }
     }
 
+    /// A message was given back by the transport. A request has failed at once (RFC 3261, 8.1.3.1);
+    /// a caller that cannot be told what becomes of its INVITE has left.
+    pub(super) fn unsent(&mut self, now: Moment, bytes: Bytes, out: &mut Output) {
+        let Ok(message) = Message::read(bytes) else { return };
+        if message.is_request() {
+            if let Some((client, owner)) = self.core.tx.unsent(&message) {
+                self.unanswered(now, owner, client, Silence::Unsent, out);
+            }
+        } else if message.method() == Method::Invite
+            && let Some((invite, Owner::Leg(slot, ..))) = self.core.tx.invite_of(&message)
+        {
+            self.step_at(now, now, slot, out, |call, cx| call.caller_unreachable(cx, invite));
+        }
+    }
+
     /// A response to nothing that we know of: a 2xx to an INVITE of an earlier run wants its ACK.
     fn stray(&mut self, now: Moment, received: Moment, response: &Message, out: &mut Output) {
         if response.method() == Method::Invite
@@ -112,13 +128,13 @@ impl Switch {
         now: Moment,
         owner: Owner,
         client: ClientId,
-        heard: bool,
+        why: Silence,
         out: &mut Output,
     ) {
         match owner {
             Owner::Leg(slot, side, purpose) => {
                 self.step_at(now, now, slot, out, |call, cx| match purpose {
-                    Purpose::Invite => call.b_unanswered(cx, client, heard),
+                    Purpose::Invite => call.b_unanswered(cx, client, why),
                     Purpose::Relay => call.relay_unanswered(cx, client),
                     Purpose::Refresh => call.refresh_lost(cx, side, 408),
                     Purpose::Bye => call.leg_gone(side),

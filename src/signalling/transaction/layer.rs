@@ -463,6 +463,16 @@ impl<O: Copy> Transactions<O> {
         self.clients.remove(id.0);
     }
 
+    /// Forgets a request that the transport gave back, and says whose it was. One that has been
+    /// heard goes on: then it was a copy that was given back.
+    pub fn unsent(&mut self, request: &Message) -> Option<(ClientId, O)> {
+        let slot = self.client_of(request)?;
+        let client = self.clients.get(slot).filter(|c| c.state == ClientState::Calling)?;
+        let owner = client.owner;
+        self.clients.remove(slot);
+        Some((ClientId(slot), owner))
+    }
+
     // ---------------------------------------------------------------- time
 
     /// Carries out one deadline that has passed. `None`: there is none left.
