@@ -2,7 +2,8 @@
 //! drawn from a seed. The same seed is the same run, byte for byte.
 //!
 //! `COOEE_SEED=7 cargo test -p cooee-tests --test simulation one_seed -- --nocapture` runs one seed
-//! and draws the call that failed. `COOEE_LONG=1` searches ten thousand fresh seeds.
+//! and draws the call that failed. `COOEE_LONG=1` with `--release` searches
+//! ten thousand fresh seeds.
 // A test that panics has failed: that is what it is for.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 

@@ -22,6 +22,8 @@ pub enum Act {
     Hold,
     Resume,
     Info,
+    /// UPDATE, with an offer or without.
+    Update(bool),
     Bye,
     /// Never heard of again.
     Die,
@@ -47,6 +49,8 @@ pub struct Part {
 pub struct Answer {
     /// Whether 100 is sent at once.
     pub trying: bool,
+    /// Whether it sends reliable provisional responses to who knows them.
+    pub reliable: bool,
     /// Provisional responses: code, with a description, fork.
     pub progress: Vec<(u16, bool, usize)>,
     /// Zero: never.
@@ -61,6 +65,10 @@ pub struct Answer {
 pub struct Script {
     pub begins: u64,
     pub late_offer: bool,
+    /// What A says of 100rel: nothing, `Supported`, `Require`.
+    pub reliable: &'static str,
+    /// Whether each side allows UPDATE.
+    pub updates: (bool, bool),
     pub a: Part,
     pub b: Part,
     pub answer: Answer,
@@ -73,10 +81,16 @@ impl Script {
         let mut script = Self {
             begins: rng.below(window),
             late_offer: rng.percent(8),
+            reliable: "",
+            updates: (rng.percent(50), rng.percent(50)),
             a: Part { reinvite: reinvite(rng), ..Part::default() },
             b: Part { reinvite: reinvite(rng), ..Part::default() },
             answer: Answer { trying: !rng.percent(15), ..Answer::default() },
         };
+        if !script.late_offer {
+            script.reliable = rng.one_of(&["", "", "Supported", "Require"]);
+        }
+        script.answer.reliable = rng.percent(50);
         script.a.at_start.push((0, Act::Start));
         // Nobody listens to a ringing tone for ever.
         script.a.at_start.push((rng.between(60, 140) * SECOND, Act::GiveUp { by_bye: false }));
@@ -149,7 +163,12 @@ impl Script {
         }
         for _ in 0..rng.below(3) {
             let side = if rng.percent(50) { &mut self.a } else { &mut self.b };
-            side.once_up.push((rng.below(length + MS), Act::Info));
+            let act = match rng.below(4) {
+                0 => Act::Update(true),
+                1 => Act::Update(false),
+                _ => Act::Info,
+            };
+            side.once_up.push((rng.below(length + MS), act));
         }
         let both = rng.percent(15);
         if both || rng.percent(50) {

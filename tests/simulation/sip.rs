@@ -90,6 +90,13 @@ impl<'a> Msg<'a> {
         self.code == 0
     }
 
+    /// The first value of a header that is seldom asked for.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let head = self.text.split_once("\r\n\r\n").map_or(self.text, |h| h.0);
+        let mut lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+        lines.find(|(n, _)| *n == name).map(|(_, value)| value.trim())
+    }
+
     /// `INVITE`, or `200 INVITE`.
     pub fn title(&self) -> String {
         if self.is_request() {

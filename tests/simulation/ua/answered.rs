@@ -26,6 +26,10 @@ impl Ua {
                 if at == 0 && self.wants_cancel {
                     self.cancel(cx);
                 }
+                let rseq = m.header("RSeq").and_then(|n| n.parse().ok());
+                if let Some(rseq) = rseq.filter(|_| at == 0 && self.side == Side::A) {
+                    self.prack(rseq, cx);
+                }
             }
             return;
         }
@@ -43,8 +47,8 @@ impl Ua {
         match m.method {
             _ if at == 0 && self.side == Side::A => self.invite_answered(m, cx),
             "BYE" => self.become_(State::Gone, cx.now),
-            "INVITE" | "INFO" if over || self.state != State::Up => {}
-            "INVITE" | "INFO" if matches!(m.code, 408 | 481) => self.bye(cx),
+            "INVITE" | "INFO" | "UPDATE" if over || self.state != State::Up => {}
+            "INVITE" | "INFO" | "UPDATE" if matches!(m.code, 408 | 481) => self.bye(cx),
             "INVITE" if m.code == 491 => {
                 // RFC 3261, 14.1: the owner of the Call-ID waits longer.
                 let (low, high) = if self.side == Side::A { (2100, 4000) } else { (0, 2000) };
@@ -52,6 +56,15 @@ impl Ua {
                 cx.later(wait, Tick::Act(if hold { Act::Hold } else { Act::Resume }));
             }
             _ => {}
+        }
+    }
+
+    /// A reliable response in its turn is acknowledged (RFC 3262, 4).
+    fn prack(&mut self, rseq: u32, cx: &mut Cx<'_>) {
+        if self.state == State::Setup && (self.rseq == 0 || rseq == self.rseq + 1) {
+            self.rseq = rseq;
+            let rack = format!("RAck: {rseq} {} INVITE\r\n", self.clients[0].cseq);
+            self.ask("PRACK", &rack, "", cx);
         }
     }
 
@@ -140,6 +153,19 @@ impl Ua {
                     self.bye(cx);
                 }
             }
+            Tick::Reliable(rseq) => {
+                let Some((bytes, wait)) = &mut self.unpracked else { return };
+                if rseq != self.rseq || self.servers[0].code >= 200 {
+                    return;
+                }
+                *wait *= 2;
+                let (bytes, wait) = (bytes.clone(), *wait);
+                if wait > GIVE_UP {
+                    return self.answer_invite(0, 504, cx);
+                }
+                cx.send(&bytes);
+                cx.later(wait, Tick::Reliable(rseq));
+            }
             Tick::Answer(at) => {
                 if self.servers[at].code < 200 {
                     let part = if self.side == Side::A { &self.script.a } else { &self.script.b };
@@ -176,7 +202,7 @@ impl Ua {
         }
         client.over = true;
         match client.method {
-            "CANCEL" => {}
+            "CANCEL" | "PRACK" => {}
             "BYE" => self.become_(State::Gone, cx.now),
             "INVITE" if first => self.become_(State::Gone, cx.now),
             _ if self.state == State::Up => self.bye(cx),

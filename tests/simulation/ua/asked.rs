@@ -49,7 +49,9 @@ impl Ua {
                 self.become_(State::Gone, cx.now);
             }
             "INVITE" => self.reinvited(at, m, cx),
-            "INFO" | "OPTIONS" | "UPDATE" => self.finish(at, 200, "", "", cx),
+            "INFO" | "OPTIONS" => self.finish(at, 200, "", "", cx),
+            "UPDATE" => self.updated(at, m, cx),
+            "PRACK" => self.pracked(at, m, cx),
             other => {
                 cx.faults.push(format!("{other} was sent though it is not allowed"));
                 self.finish(at, 405, "", "", cx);
@@ -73,6 +75,28 @@ impl Ua {
         }
         for &(wait, act) in &self.script.clone().b.at_start {
             cx.later(wait, Tick::Act(act));
+        }
+    }
+
+    fn updated(&mut self, at: usize, m: &Msg<'_>, cx: &mut Cx<'_>) {
+        if !m.body.is_empty() && self.is_busy() {
+            return self.finish(at, 491, "", "", cx);
+        }
+        self.target = m.contact.to_owned();
+        let body = if m.body.is_empty() { String::new() } else { self.media("sendrecv") };
+        let contact = format!("Contact: <sip:c{}@{}>\r\n", self.call, self.host);
+        self.finish(at, 200, &contact, &body, cx);
+    }
+
+    fn pracked(&mut self, at: usize, m: &Msg<'_>, cx: &mut Cx<'_>) {
+        let rack = format!("{} {} INVITE", self.rseq, self.servers[0].cseq);
+        if self.unpracked.is_none() || m.header("RAck") != Some(&rack) {
+            return self.finish(at, 481, "", "", cx);
+        }
+        self.unpracked = None;
+        self.finish(at, 200, "", "", cx);
+        if std::mem::take(&mut self.wants_final) && self.state == State::Setup {
+            self.decide(cx);
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Tick {
     NoAck(usize),
     /// A re-INVITE is answered.
     Answer(usize),
+    /// B: the reliable response with this RSeq is sent again (RFC 3262, 3).
+    Reliable(u32),
     /// The script.
     Act(Act),
 }
@@ -128,8 +130,12 @@ pub struct Ua {
     wants_cancel: bool,
     media_version: u32,
     holding: bool,
-    /// The tag of the 2xx that A took.
-    pub was_up: bool,
+    /// The last RSeq sent or taken.
+    rseq: u32,
+    /// B: the reliable response without its PRACK, and how long until it goes out again.
+    unpracked: Option<(Bytes, u64)>,
+    /// B: the final response waits for that PRACK.
+    wants_final: bool,
 }
 
 /// Where the switch is.
@@ -160,7 +166,9 @@ impl Ua {
             wants_cancel: false,
             media_version: 1,
             holding: false,
-            was_up: false,
+            rseq: 0,
+            unpracked: None,
+            wants_final: false,
         }
     }
 
@@ -233,7 +241,6 @@ impl Ua {
     fn become_(&mut self, state: State, now: u64) {
         self.state = state;
         self.since = now;
-        self.was_up |= state == State::Up;
     }
 
     // ---------------------------------------------------------------- requests
@@ -244,7 +251,7 @@ impl Ua {
         let head = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={branch}\r\n\
              From: {};tag={}\r\nTo: {}{to_tag}{}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n\
-             Contact: <sip:c{}@{}>\r\nMax-Forwards: 70\r\n{more}",
+             Contact: <sip:c{}@{}>\r\nMax-Forwards: 70\r\n{}{more}",
             self.target,
             self.host,
             self.local,
@@ -253,9 +260,16 @@ impl Ua {
             self.remote_tag,
             self.call_id,
             self.call,
-            self.host
+            self.host,
+            self.allow()
         );
         with_body(head, body)
+    }
+
+    fn allow(&self) -> &'static str {
+        let (a, b) = self.script.updates;
+        let knows = if self.side == Side::A { a } else { b };
+        if knows { "Allow: INVITE, ACK, CANCEL, BYE, INFO, PRACK, UPDATE\r\n" } else { "" }
     }
 
     /// Sends a request in a transaction of its own.
@@ -289,7 +303,11 @@ impl Ua {
             (Act::Start, _) => {
                 let body =
                     if self.script.late_offer { String::new() } else { self.media("sendrecv") };
-                self.ask("INVITE", "", &body, cx);
+                let more = match self.script.reliable {
+                    "" => String::new(),
+                    header => format!("{header}: 100rel\r\n"),
+                };
+                self.ask("INVITE", &more, &body, cx);
             }
             (Act::GiveUp { by_bye }, State::Setup) => {
                 if by_bye && !self.remote_tag.is_empty() {
@@ -300,7 +318,14 @@ impl Ua {
                 }
             }
             (Act::Progress(place), State::Setup) => self.progress(place, cx),
+            (Act::Final, State::Setup) if self.unpracked.is_some() => self.wants_final = true,
             (Act::Final, State::Setup) => self.decide(cx),
+            (Act::Update(offers), State::Up) => {
+                let body = if offers { self.media("sendrecv") } else { String::new() };
+                if !offers || !self.is_busy() {
+                    self.ask("UPDATE", "", &body, cx);
+                }
+            }
             (Act::Bye, State::Up) => self.bye(cx),
             (Act::Bye, State::Answered) => self.wants_bye = true,
             (Act::Hold, State::Up) => self.reinvite(true, cx),
@@ -334,10 +359,15 @@ impl Ua {
         self.ask("BYE", "", "", cx);
     }
 
+    /// An offer is under way, from here or to here.
+    fn is_busy(&self) -> bool {
+        let offers = |c: &&Client| matches!(c.method, "INVITE" | "UPDATE");
+        self.clients.iter().filter(offers).any(|c| c.code < 200 && !c.over)
+            || self.servers.iter().any(|s| s.method == "INVITE" && (s.code < 200 || !s.acked))
+    }
+
     fn reinvite(&mut self, hold: bool, cx: &mut Cx<'_>) {
-        let busy = self.clients.iter().any(|c| c.method == "INVITE" && c.code < 200 && !c.over)
-            || self.servers.iter().any(|s| s.method == "INVITE" && (s.code < 200 || !s.acked));
-        if busy {
+        if self.is_busy() {
             return;
         }
         self.holding = hold;
@@ -351,14 +381,30 @@ impl Ua {
 
     fn progress(&mut self, place: usize, cx: &mut Cx<'_>) {
         let (code, with_sdp, fork) = self.script.answer.progress[place];
-        let Some(server) = self.servers.first_mut().filter(|s| s.code < 200) else { return };
+        let Some(server) = self.servers.first().filter(|s| s.code < 200) else { return };
+        if self.unpracked.is_some() {
+            return;
+        }
         let request = server.request.clone();
         let invite = Msg::read(&request).unwrap();
         let body = if with_sdp { self.media("sendrecv") } else { String::new() };
         let tag = format!("{}{}", self.local_tag, ["", "f1", "f2"][fork]);
-        let contact = format!("Contact: <sip:c{}@{}>\r\n", self.call, self.host);
-        let bytes = Bytes::from(response(&invite, code, &tag, &contact, &body));
+        let contact = format!("Contact: <sip:c{}@{}>\r\n{}", self.call, self.host, self.allow());
+        let knows =
+            [invite.header("Supported"), invite.header("Require")].contains(&Some("100rel"));
+        let reliable = knows && self.script.answer.reliable && fork == 0;
+        let more = if reliable {
+            self.rseq = if self.rseq == 0 { 1 + self.call as u32 } else { self.rseq + 1 };
+            format!("{contact}Require: 100rel\r\nRSeq: {}\r\n", self.rseq)
+        } else {
+            contact
+        };
+        let bytes = Bytes::from(response(&invite, code, &tag, &more, &body));
         cx.send(&bytes);
+        if reliable {
+            self.unpracked = Some((bytes.clone(), T1));
+            cx.later(T1, Tick::Reliable(self.rseq));
+        }
         let server = &mut self.servers[0];
         server.code = code;
         server.last = Some(bytes);
@@ -378,7 +424,9 @@ impl Ua {
         let request = self.servers[at].request.clone();
         let invite = Msg::read(&request).unwrap();
         let more = match (code, self.script.answer.retry_after) {
-            (200, _) => format!("Contact: <sip:c{}@{}>\r\n", self.call, self.host),
+            (200, _) => {
+                format!("Contact: <sip:c{}@{}>\r\n{}", self.call, self.host, self.allow())
+            }
             (503, Some(seconds)) => format!("Retry-After: {seconds}\r\n"),
             (401, _) => "WWW-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\n".to_owned(),
             (302, _) => "Contact: <sip:elsewhere@203.0.113.9>\r\n".to_owned(),
