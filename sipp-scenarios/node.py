@@ -47,7 +47,7 @@ advertise = "{sip}"
 max_cps = {max_cps}
 max_sessions = 20000
 t1_ms = {t1_ms}
-options_ping = {{ interval_s = 30, fail_after = 3 }}
+options_ping = {{ interval_s = 0 }}
 
 [media]
 bind = "{sip}"

@@ -11,3 +11,4 @@ pub mod media;
 pub mod moment;
 pub mod portal;
 pub mod sample;
+pub mod trunk;

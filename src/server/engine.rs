@@ -208,6 +208,7 @@ impl Engine {
             return;
         }
         self.published = now;
+        self.parts.telemetry.tell_trunks(self.parts.switch.trunks(clock::now()));
         let gauges = self.parts.switch.gauges();
         let engine = &self.parts.telemetry.engine;
         engine.calls_now.store(as_u64(gauges.calls), Ordering::Relaxed);

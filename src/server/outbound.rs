@@ -35,6 +35,7 @@ pub struct Outbound {
     telemetry: Arc<Telemetry>,
     hops: Hops,
     append: Recorder,
+    trunk_rtt: Recorder,
     losing: bool,
 }
 
@@ -49,7 +50,9 @@ impl Outbound {
     ) -> Self {
         let hops = Hops::new(&telemetry);
         let append = telemetry.recorder(Measure::JournalAppend);
-        Self { udp, streams, journal, relay, spine, telemetry, hops, append, losing: false }
+        let trunk_rtt = telemetry.recorder(Measure::TrunkRtt);
+        let losing = false;
+        Self { udp, streams, journal, relay, spine, telemetry, hops, append, trunk_rtt, losing }
     }
 
     /// The journal.
@@ -90,6 +93,9 @@ impl Outbound {
         }
         for heard in out.heard.drain(..) {
             self.telemetry.hooks.heard(heard);
+        }
+        for rtt in out.rtts.drain(..) {
+            self.trunk_rtt.record(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
         }
         out.clear();
     }

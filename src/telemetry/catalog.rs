@@ -84,6 +84,27 @@ pub const ROWS: &[Row] = &[
     histogram("cooee_queue_seconds", Measure::Queue, "INVITE to the agent's answer"),
     histogram("cooee_connect_seconds", Measure::Connect, "The agent's answer to the end"),
     histogram("cooee_talk_seconds", Measure::Talk, "Connect time without the time on hold"),
+    // Trunks.
+    gauge(
+        "cooee_trunk_up",
+        &["trunk"],
+        "1: an address of the trunk takes calls; trunks that are called",
+        |t, series| {
+            let states = t.trunks();
+            let mut called = states.iter().filter(|trunk| trunk.is_called);
+            called.try_for_each(|trunk| series.put(&[&trunk.name], trunk.is_up().into()))
+        },
+    ),
+    gauge(
+        "cooee_trunk_calls",
+        &["trunk"],
+        "Calls that a trunk carries, in either direction",
+        |t, series| {
+            let states = t.trunks();
+            states.iter().try_for_each(|trunk| series.put(&[&trunk.name], trunk.calls.into()))
+        },
+    ),
+    histogram("cooee_trunk_rtt_seconds", Measure::TrunkRtt, "OPTIONS to a trunk to its answer"),
     // Signalling.
     counter(
         "cooee_sip_messages_total",

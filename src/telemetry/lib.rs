@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cooee_model::fact::{Fact, Rejected};
 use cooee_model::moment::Moment;
+use cooee_model::trunk::TrunkState;
 
 use crate::callbacks::{HookStats, OutboxStats};
 use crate::latency::Latency;
@@ -95,6 +96,7 @@ pub struct Telemetry {
     pub live: Live,
     /// The histograms.
     pub latency: Latency,
+    trunks: Mutex<Arc<Vec<TrunkState>>>,
     identity: Identity,
     started: Moment,
     rejected: RejectedStats,
@@ -106,6 +108,8 @@ impl Telemetry {
     pub fn new(identity: Identity, now: Moment) -> Self {
         let latency = Latency::new(now);
         let observer = Observer::new(&identity, &latency);
+        let names = identity.trunks.iter();
+        let trunks = names.map(|name| TrunkState::unknown(name)).collect();
         Self {
             engine: EngineStats::default(),
             streams: StreamStats::default(),
@@ -118,6 +122,7 @@ impl Telemetry {
             outbox: OutboxStats::new(&identity.webhooks),
             live: Live::default(),
             latency,
+            trunks: Mutex::new(Arc::new(trunks)),
             identity,
             started: now,
             rejected: RejectedStats::default(),
@@ -156,6 +161,16 @@ impl Telemetry {
     /// Gathers what the recorders took and turns the windows; called about once a second.
     pub fn tick(&self, now: Moment) {
         self.latency.tick(now);
+    }
+
+    /// How the trunks stand, as the engine last told.
+    pub fn trunks(&self) -> Arc<Vec<TrunkState>> {
+        Arc::clone(&self.trunks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The engine tells how the trunks stand.
+    pub fn tell_trunks(&self, states: Vec<TrunkState>) {
+        *self.trunks.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(states);
     }
 
     /// Who this node is.

@@ -30,11 +30,13 @@ pub enum Measure {
     CallbackDone,
     /// An event of a portal read to its answer handed out.
     Hook,
+    /// OPTIONS handed to the kernel to the answer of the trunk received.
+    TrunkRtt,
 }
 
 impl Measure {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InviteForward,
         Self::ResponseForward,
         Self::ByeForward,
@@ -47,6 +49,7 @@ impl Measure {
         Self::Talk,
         Self::CallbackDone,
         Self::Hook,
+        Self::TrunkRtt,
     ];
 
     /// The name in the API.
@@ -64,6 +67,7 @@ impl Measure {
             Self::Talk => "talk",
             Self::CallbackDone => "callback_done",
             Self::Hook => "hook",
+            Self::TrunkRtt => "trunk_rtt",
         }
     }
 

@@ -18,6 +18,7 @@
 //! | `POST /v1/outbox/{id}/retry`, `/drop` | try it again now; delete it |
 //! | `POST /v1/outbox/retry`, `/drop` `?webhook,state,call` | the same for all that pass |
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
+//! | `GET /v1/trunks` | how each trunk stands, with its addresses |
 //! | `POST /v1/drain` | take no new calls: 202 |
 //! | `POST /v1/reload` | read the configuration again: 200, or 422 with all that is wrong |
 //!
@@ -55,6 +56,7 @@ mod outbox;
 pub mod serve;
 #[cfg(test)]
 mod trial;
+mod trunks;
 
 /// Why the API could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +134,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/version", get(node::version))
         .route("/v1/drain", post(node::drain))
         .route("/v1/reload", post(node::reload))
+        .route("/v1/trunks", get(trunks::list))
         .route("/v1/latency", get(latency::list))
         .route("/v1/latency/reset", post(latency::reset))
         .route("/v1/latency/{name}", get(latency::show))

@@ -26,5 +26,6 @@ mod session_timer;
 mod targets;
 mod topology;
 mod transports;
+mod trunks;
 mod update;
 mod world;

@@ -45,6 +45,7 @@ version = 1
 id = "test"
 data_dir = "data"
 [sip]
+options_ping = { interval_s = 0 }
 bind = ["udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"]
 advertise = "192.0.2.1"
 [media]

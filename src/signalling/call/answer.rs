@@ -147,12 +147,14 @@ impl Call {
                 b.acked = true;
             }
         }
-        let passed = Passed {
-            code: response.code(),
-            phrase: response.reason_phrase(),
-            sdp: &body,
-            ..Passed::default()
+        let (code, phrase) = match self.holds_back(offered) {
+            true => (183, &b""[..]),
+            false => (response.code(), response.reason_phrase()),
         };
+        if code == 183 {
+            self.held_back = Some(body.clone());
+        }
+        let passed = Passed { code, phrase, sdp: &body, ..Passed::default() };
         let measure = Measure { hop: Hop::ResponseForward, since: cx.received };
         self.answer_a(cx, passed, Some(measure));
     }

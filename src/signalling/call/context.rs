@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cooee_model::fact::{Fact, Rejected};
 use cooee_model::ids::CallId;
@@ -10,6 +11,7 @@ use cooee_model::media::{Latch, MediaCommand};
 use cooee_model::moment::Moment;
 use cooee_model::portal::Heard;
 
+use crate::call::loads::Loads;
 use crate::call::peers::{Peers, Place};
 use crate::call::pool::Pool;
 use crate::leg::dialog::{Dialog, Local, flow_to};
@@ -29,6 +31,8 @@ pub enum Owner {
     Leg(Slot, Side, Purpose),
     /// One registered line, by its place.
     Line(u32),
+    /// An address of a trunk that is asked whether it is there, by its name.
+    Ping(u32),
     /// Nobody: answered on the spot.
     Nobody,
 }
@@ -63,6 +67,12 @@ pub enum Alarm {
     Silent(Slot, u32),
     /// An address of a trunk, by its name: its rest may be over.
     Rested(u32),
+    /// An address of a trunk is to be asked whether it is there.
+    Ping(u32),
+    /// It has had its time to answer this question.
+    PingLate(u32, ClientId),
+    /// A has heard nothing new for a while, and B may ring for long.
+    Early(Slot),
     /// A cancelled INVITE has had its 64*T1.
     Cancelled(Slot, ClientId),
     /// A reliable response with this RSeq still waits for its PRACK.
@@ -95,6 +105,8 @@ pub struct Output {
     pub notes: Vec<Note>,
     /// What came of portals' events.
     pub heard: Vec<Heard>,
+    /// Round trips to trunks.
+    pub rtts: Vec<Duration>,
 }
 
 impl Output {
@@ -106,6 +118,7 @@ impl Output {
         self.rejected.clear();
         self.notes.clear();
         self.heard.clear();
+        self.rtts.clear();
     }
 }
 
@@ -176,6 +189,8 @@ pub struct Core {
     pub plan: Arc<Plan>,
     /// Where each trunk's calls may go.
     pub peers: Peers,
+    /// How much each trunk carries.
+    pub loads: Loads,
     /// How we speak to the world.
     pub setup: Setup,
 }

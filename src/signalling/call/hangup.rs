@@ -70,6 +70,11 @@ impl Call {
             self.left_by_caller(cx, &reason);
             return self.end_b(cx, &reason);
         }
+        if side == Side::B && self.a.state == LegState::Setup {
+            // B was up and A's answer held back: A must not be answered only to be hung up on.
+            let passed = Passed { code: 480, reason: &reason, ..Passed::default() };
+            self.answer_a(cx, passed, None);
+        }
         let party = self.party_of(side);
         self.over(cx, party, self.outcome_of_hangup());
         let measure = Measure { hop: Hop::ByeForward, since: cx.received };

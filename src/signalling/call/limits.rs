@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Most addresses of one trunk. Past it the last ones are not taken.
 pub const PLACES: usize = 64;
 
+/// How often A hears again that its call is coming up (RFC 3261, 13.3.1.1).
+pub const EARLY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What `Retry-After` says when a limit was reached, seconds.
+pub const RETRY_AFTER_S: u32 = 5;
+
 /// Most tries of one call, over all targets and addresses. Past it there is no next one.
 pub const TRIES: u32 = 16;
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Cut by question: [`setup`] how a call comes up, [`answer`] what B's responses mean, [`midcall`]
-//! what passes while it is up, [`early`] and [`reliable`] what A hears before the answer,
+//! what passes while it is up, [`early`], [`reliable`], [`waiting`] what A hears before the answer,
 //! [`update`] what passes without an INVITE, [`refer`] transfers, [`hangup`] who ended it and why,
 //! [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who is called
 //! next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
@@ -25,6 +25,7 @@ pub mod early;
 pub mod hangup;
 pub mod late;
 pub mod limits;
+pub mod loads;
 pub mod midcall;
 pub mod peers;
 pub mod pool;
@@ -38,6 +39,7 @@ pub mod snapshot;
 pub mod stopwatch;
 pub mod tries;
 pub mod update;
+pub mod waiting;
 
 use std::sync::Arc;
 
@@ -117,6 +119,8 @@ pub struct Call {
     pub reliable: Option<Box<Reliable>>,
     /// The side that asked for a transfer which was passed on.
     pub referral: Option<Side>,
+    /// A's answer, where it waits for the agent's.
+    pub held_back: Option<Vec<u8>>,
     /// Requests on their way across.
     pub relays: Vec<Relay>,
     /// Set when the `Ended` fact has been written.

@@ -23,6 +23,7 @@ use crate::message::text::number;
 use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::profile::plan::Ping;
+use crate::transaction::layer::ClientId;
 
 /// One address of a trunk, as names or the configuration gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,10 @@ pub struct Peer {
     pub rtt: Option<Duration>,
     /// It has answered OPTIONS.
     pub answers_pings: bool,
+    /// A time is set at which it will be asked.
+    pub is_asked: bool,
+    /// The OPTIONS under way, and when it was sent.
+    pub asked: Option<(ClientId, Moment)>,
     down: bool,
     rests_until: Option<Moment>,
     failures: u32,
@@ -200,6 +205,8 @@ impl Peers {
                         since: now,
                         rtt: None,
                         answers_pings: false,
+                        is_asked: false,
+                        asked: None,
                         down: false,
                         rests_until: None,
                         failures: 0,
@@ -230,6 +237,13 @@ impl Peers {
     pub fn named(&mut self, id: u32) -> Option<(usize, &mut Peer)> {
         let mut all = self.trunks.iter_mut().enumerate();
         all.find_map(|(trunk, peers)| Some((trunk, peers.iter_mut().find(|p| p.id == id)?)))
+    }
+
+    /// An address of a trunk for which no time is set to ask it; from now on one is.
+    pub fn not_asked(&mut self, trunk: usize) -> Option<u32> {
+        let peer = self.trunks.get_mut(trunk)?.iter_mut().find(|p| !p.is_asked)?;
+        peer.is_asked = true;
+        Some(peer.id)
     }
 
     /// An address of a trunk.
@@ -315,17 +329,36 @@ impl Core {
         verdict: Verdict,
         notes: &mut Vec<Note>,
     ) {
-        let ping = self.plan.ping_of(trunk);
         let Some(peer) = self.peers.at(trunk, transport, address) else { return };
+        let (id, rests) = (peer.id, matches!(verdict, Verdict::Rest(_)));
+        if rests || !peer.answers_pings {
+            // One answered call is proof enough.
+            let ping = Ping { ok_after: 1, ..self.plan.ping_of(trunk) };
+            self.take_verdict(now, (id, ping), verdict, notes);
+        }
+    }
+
+    /// Notes what OPTIONS have shown of an address.
+    pub fn judge_ping(&mut self, now: Moment, id: u32, verdict: Verdict, notes: &mut Vec<Note>) {
+        if let Some((trunk, _)) = self.peers.named(id) {
+            self.take_verdict(now, (id, self.plan.ping_of(trunk)), verdict, notes);
+        }
+    }
+
+    fn take_verdict(
+        &mut self,
+        now: Moment,
+        (id, ping): (u32, Ping),
+        verdict: Verdict,
+        notes: &mut Vec<Note>,
+    ) {
+        let Some((_, peer)) = self.peers.named(id) else { return };
         let (changed, wait) = match verdict {
             Verdict::Rest(span) => (peer.rests(now, span), Some(span)),
-            _ if peer.answers_pings => return,
-            // One answered call is proof enough.
-            Verdict::Answered => (peer.answered(now, Ping { ok_after: 1, ..ping }), None),
+            Verdict::Answered => (peer.answered(now, ping), None),
             Verdict::Failed => (peer.failed(now, ping), Some(ON_TRIAL_AFTER)),
         };
         if changed {
-            let id = peer.id;
             if let Some(wait) = wait {
                 self.alarms.set(now, wait, Alarm::Rested(id));
             }

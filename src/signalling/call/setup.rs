@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::call::context::{Alarm, Cx, Owner, Purpose};
 use crate::call::early::Early;
+use crate::call::limits::EARLY_AGAIN;
 use crate::call::portal::Word;
 use crate::call::tries::{Scope, Tries, Way};
 use crate::call::{Call, Path};
@@ -91,6 +92,7 @@ impl Call {
             reliable: None,
             referral: None,
             slots: None,
+            held_back: None,
             relays: Vec::new(),
             ended: false,
             held: None,
@@ -131,6 +133,7 @@ impl Call {
             self.point(cx, Side::A, &offer);
             self.a.holds = offer.holds;
         }
+        cx.core.alarms.set(cx.now, EARLY_AGAIN, Alarm::Early(self.slot));
         self.try_target(cx);
     }
 

@@ -233,6 +233,7 @@ impl Call {
             early: Early::default(),
             reliable: None,
             referral: None,
+            held_back: None,
             relays: Vec::new(),
             ended: image.ended,
             held: life.held,

@@ -55,6 +55,7 @@ impl Call {
         if self.path == Path::Relayed && !self.ended {
             cx.out.media.push(MediaCommand::Mark { call: self.id, at });
         }
+        self.let_answer_go(cx);
     }
 
     /// What the RTP plane has seen.

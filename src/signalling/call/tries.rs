@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use crate::call::Call;
 use crate::call::context::Cx;
-use crate::call::limits::TRIES;
+use crate::call::limits::{RETRY_AFTER_S, TRIES};
+use crate::call::loads::Loads;
 use crate::call::peers::Verdict;
 use crate::leg::half::{Invite, LegState};
 use crate::transaction::client::ClientState;
@@ -37,6 +38,10 @@ pub struct Tries {
     begun: usize,
     /// Addresses of the last of them that were not tried yet, best first.
     left: VecDeque<(String, Flow)>,
+    /// The trunk that carries the call on its way to B.
+    on: String,
+    /// A trunk had no room for the call.
+    full: bool,
 }
 
 /// One try.
@@ -85,13 +90,47 @@ impl Call {
             self.tries.begun += 1;
             let trunk = target.trunk.clone();
             self.tries.left = ways(cx, &trunk);
-            if self.tries.left.is_empty() {
+            if !self.tries.left.is_empty() && !self.takes_room(cx, &trunk) {
+                cx.note(self.id, format!("trunk {trunk} carries all that it may"));
+                self.tries.left.clear();
+            } else if self.tries.left.is_empty() {
                 cx.note(self.id, format!("trunk {trunk} has no address that we can call"));
                 if !cx.core.plan.retry.on_transport {
                     self.refuse_a(cx, 503, "trunk unreachable");
                     return None;
                 }
             }
+        }
+    }
+
+    /// Counts the call on the trunk that it goes to now; `false`: there is no room.
+    fn takes_room(&mut self, cx: &mut Cx<'_>, trunk: &str) -> bool {
+        let Some(limits) = cx.core.plan.trunk(trunk).map(|t| t.limits) else { return false };
+        if self.tries.on == trunk {
+            return true;
+        }
+        let room = cx.core.loads.take(cx.now, trunk, limits);
+        if room {
+            self.leave_room(&mut cx.core.loads);
+            cx.core.loads.begins(trunk);
+            trunk.clone_into(&mut self.tries.on);
+        }
+        self.tries.full |= !room;
+        room
+    }
+
+    /// The call is on its way to no trunk any more.
+    pub fn leave_room(&mut self, loads: &mut Loads) {
+        if !self.tries.on.is_empty() {
+            loads.over(&std::mem::take(&mut self.tries.on));
+        }
+    }
+
+    /// After a crash: B is on its trunk again.
+    pub fn take_room_again(&mut self, loads: &mut Loads) {
+        if let Some(b) = &self.b {
+            loads.begins(&b.trunk);
+            self.tries.on.clone_from(&b.trunk);
         }
     }
 
@@ -113,6 +152,9 @@ impl Call {
 
     /// Seconds until the first of the targets has rested; empty where one of them does not rest.
     pub(super) fn rest_of_targets_s(&self, cx: &Cx<'_>) -> String {
+        if self.tries.full {
+            return RETRY_AFTER_S.to_string();
+        }
         let places = self.decision.targets.iter().filter_map(|t| cx.core.plan.trunk_at(&t.trunk));
         let peers = places.flat_map(|at| cx.core.peers.of(at));
         let rests: Option<Vec<_>> = peers.map(|p| p.rest(cx.now)).collect();

@@ -1,7 +1,5 @@
 //! Who may begin a call: everything that is looked at before there is one.
 
-use std::collections::BTreeMap;
-
 use cooee_model::account::Role;
 use cooee_model::fact::Refusal;
 use cooee_model::moment::Moment;
@@ -23,43 +21,6 @@ use crate::switch::limits::INVITE_BYTES;
 use crate::transaction::flow::{Flow, Hop, Measure};
 use crate::transaction::key::Token;
 use crate::transaction::layer::Arrival;
-
-/// Calls a second and calls at a time, by trunk.
-#[derive(Debug, Default)]
-pub struct Rates {
-    node: Second,
-    trunks: BTreeMap<String, (Second, u32)>,
-}
-
-#[derive(Debug, Default)]
-struct Second {
-    at: u64,
-    count: u32,
-}
-
-impl Second {
-    /// Counts one; `false`: it would be more than `limit` in this second.
-    fn take(&mut self, now: Moment, limit: u32) -> bool {
-        let second = now.mono / 1_000_000_000;
-        if self.at != second {
-            *self = Self { at: second, count: 0 };
-        }
-        self.count += 1;
-        self.count <= limit
-    }
-}
-
-impl Rates {
-    pub(super) fn call_begins(&mut self, trunk: &str) {
-        self.trunks.entry(trunk.to_owned()).or_default().1 += 1;
-    }
-
-    pub(super) fn call_over(&mut self, trunk: &str) {
-        if let Some((_, calls)) = self.trunks.get_mut(trunk) {
-            *calls = calls.saturating_sub(1);
-        }
-    }
-}
 
 /// Whether a request out of dialog asks for nothing that we do not know (RFC 3261, 8.2.2).
 pub(super) fn understood(request: &Message, plan: &Plan) -> Result<(), (u16, Refusal)> {
@@ -126,7 +87,7 @@ impl Switch {
             return self.refuse(received, flow, &invite, (503, Refusal::Limit), out);
         };
         let hundred = trying(&invite, flow.remote);
-        self.rates.call_begins(&decision.trunk);
+        self.core.loads.begins(&decision.trunk);
         self.shown.note(&plan, &decision, received);
         let slot = self.calls.next();
         let mut cx = Cx { now, received, core: &mut self.core, out };
@@ -221,18 +182,20 @@ impl Switch {
         let full = Err((503, Refusal::Limit));
         let settings = &self.core.plan.settings;
         if self.live() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
-            || !self.rates.node.take(now, settings.max_cps)
+            || !self.core.loads.take_node(now, settings.max_cps)
         {
             return full;
         }
         let Some(trunk) = self.core.plan.trunks.get(trunk) else { return full };
-        let (second, calls) = match self.rates.trunks.get_mut(&trunk.name) {
-            Some(entry) => entry,
-            None => self.rates.trunks.entry(trunk.name.clone()).or_default(),
-        };
-        let too_fast = trunk.limits.cps.is_some_and(|limit| !second.take(now, limit));
-        let too_many = trunk.limits.sessions.is_some_and(|limit| *calls >= limit);
-        if too_fast || too_many { full } else { Ok(()) }
+        let room = self.core.loads.take(now, &trunk.name, trunk.limits);
+        if room { Ok(()) } else { full }
+    }
+
+    /// Whether the node takes no more calls at this moment.
+    pub(super) fn is_overloaded(&self, now: Moment) -> bool {
+        let settings = &self.core.plan.settings;
+        self.live() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
+            || self.core.loads.is_flooded(now, settings.max_cps)
     }
 
     fn lease_two(

@@ -26,9 +26,6 @@ pub const EARLY_EVENTS: usize = 4096;
 /// theirs counts as early, and comes to nothing.
 pub const PORTAL_CALLS_KEPT: usize = 16_384;
 
-/// What `Retry-After` says when a limit was reached, seconds.
-pub const RETRY_AFTER_S: u32 = 5;
-
 /// Longest wait between two tries of a registration.
 pub const REGISTER_BACKOFF: Duration = Duration::from_secs(600);
 

@@ -135,6 +135,12 @@ impl Switch {
         }
     }
 
+    /// Lines of a trunk, and how many of them are registered.
+    pub(super) fn lines_of(&self, trunk: usize) -> (u32, u32) {
+        let lines = self.lines.iter().filter(|l| l.trunk == trunk && !l.retired);
+        lines.fold((0, 0), |(all, on), line| (all + 1, on + u32::from(line.registered)))
+    }
+
     /// The node drains: no call is wanted by any line.
     pub(super) fn leave_lines(&mut self, now: Moment) {
         for at in 0..self.lines.len() {

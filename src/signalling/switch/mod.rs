@@ -5,6 +5,7 @@ pub mod fence;
 pub mod input;
 pub mod limits;
 pub mod lines;
+pub mod pings;
 pub mod portal;
 pub mod recover;
 pub mod reload;
@@ -23,11 +24,11 @@ use cooee_model::moment::Moment;
 use crate::call::Call;
 use crate::call::context::{Alarm, Core, Cx, Ids, Output, Owner, Setup};
 use crate::call::hangup::Silence;
+use crate::call::loads::Loads;
 use crate::call::peers::Peers;
 use crate::call::pool::Pool;
 use crate::profile::caller_id::Shown;
 use crate::profile::plan::Plan;
-use crate::switch::admit::Rates;
 use crate::switch::fence::Proofs;
 use crate::switch::input::Input;
 use crate::switch::lines::{Line, Paces};
@@ -82,7 +83,6 @@ pub struct Switch {
     by_id: BTreeMap<CallId, Slot>,
     /// Addresses that trunks' names led to, with the trunk and until when they are believed.
     sources: BTreeMap<IpAddr, (usize, Moment)>,
-    rates: Rates,
     proofs: Proofs,
     shown: Shown,
     lines: Vec<Line>,
@@ -110,12 +110,12 @@ impl Switch {
                 pool: Pool::new(node.ports, node.quarantine),
                 plan: node.plan,
                 peers,
+                loads: Loads::default(),
                 setup: node.setup,
             },
             calls: Slots::default(),
             by_id: BTreeMap::new(),
             sources: BTreeMap::new(),
-            rates: Rates::default(),
             proofs: Proofs::default(),
             shown: Shown::default(),
             lines: Vec::new(),
@@ -218,6 +218,11 @@ impl Switch {
                 Alarm::Silent(slot, attempt) => {
                     self.step_at(now, now, slot, out, |call, cx| call.was_silent(cx, attempt));
                 }
+                Alarm::Ping(peer) => self.ping(now, peer, out),
+                Alarm::PingLate(peer, client) => self.ping_failed(now, (peer, client), out),
+                Alarm::Early(slot) => {
+                    self.step_at(now, now, slot, out, |call, cx| call.say_early_again(cx));
+                }
                 Alarm::Rested(peer) => self.core.peer_rested(now, peer, &mut out.notes),
                 Alarm::Cancelled(slot, client) => {
                     self.step_at(now, now, slot, out, |call, cx| call.cancel_ran_out(cx, client));
@@ -280,7 +285,8 @@ impl Switch {
         } else if call.is_done() && !call.resting {
             call.resting = true;
             self.resting += 1;
-            self.rates.call_over(&call.a.trunk);
+            self.core.loads.over(&call.a.trunk);
+            call.leave_room(&mut self.core.loads);
         }
     }
 
@@ -290,12 +296,13 @@ impl Switch {
     }
 
     fn forget(&mut self, slot: Slot) {
-        if let Some(call) = self.calls.remove(slot) {
+        if let Some(mut call) = self.calls.remove(slot) {
             self.by_id.remove(&call.id);
             if call.resting {
                 self.resting = self.resting.saturating_sub(1);
             } else {
-                self.rates.call_over(&call.a.trunk);
+                self.core.loads.over(&call.a.trunk);
+                call.leave_room(&mut self.core.loads);
             }
             if !call.plan.portals.is_empty() {
                 let portal_call = call.word.portal.zip(call.account.portal_call_id);

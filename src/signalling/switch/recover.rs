@@ -78,7 +78,8 @@ impl Switch {
         if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {
             self.portals.link(portal, named, slot);
         }
-        self.rates.call_begins(&call.a.trunk);
+        self.core.loads.begins(&call.a.trunk);
+        call.take_room_again(&mut self.core.loads);
         self.calls.insert(call);
         self.by_id.insert(id, slot);
         self.put_to_rest(slot);

@@ -26,6 +26,7 @@ impl Switch {
             }
         }
         self.carry_lines(now, &old);
+        self.begin_pings(now);
     }
 
     /// What names led to stays known while the trunk's peers are the same.

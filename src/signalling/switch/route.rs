@@ -9,6 +9,7 @@ use cooee_model::moment::Moment;
 
 use crate::call::context::{Output, Owner, Purpose};
 use crate::call::hangup::Silence;
+use crate::call::limits::RETRY_AFTER_S;
 use crate::call::peers::Place;
 use crate::leg::dialog::response_to;
 use crate::leg::half::{ALLOW, Invite, LegState};
@@ -20,7 +21,7 @@ use crate::profile::plan::Reliable;
 use crate::profile::session_timer::SessionTimerMode;
 use crate::switch::Switch;
 use crate::switch::admit::{understood, unsupported};
-use crate::switch::limits::{RETRY_AFTER_S, SOURCE_MEMORY, SOURCES};
+use crate::switch::limits::{SOURCE_MEMORY, SOURCES};
 use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::layer::{Arrival, ClientId, Heard};
 use crate::transaction::slots::Slot;
@@ -94,6 +95,7 @@ impl Switch {
                 });
             }
             Owner::Line(line) => self.registered(now, line, response, out),
+            Owner::Ping(peer) => self.ping_answered(received, (peer, client), response, out),
             Owner::Nobody => {}
         }
     }
@@ -143,6 +145,7 @@ impl Switch {
                 });
             }
             Owner::Line(line) => self.register_failed(now, line, "no answer", out),
+            Owner::Ping(peer) => self.ping_failed(now, (peer, client), out),
             Owner::Nobody => {}
         }
     }
@@ -196,6 +199,9 @@ impl Switch {
             }
             (Method::Options, _) if self.draining => {
                 self.refuse(received, flow, &message, (503, Refusal::Draining), out);
+            }
+            (Method::Options, _) if self.is_overloaded(now) => {
+                self.refuse(received, flow, &message, (503, Refusal::Limit), out);
             }
             (Method::Options, _) => match understood(&message, &self.core.plan) {
                 Ok(()) => self.alive(flow, &message, out),
@@ -317,6 +323,7 @@ impl Switch {
             self.sources.retain(|_, (_, until)| *until > now);
         }
         self.core.peers.learn(now, trunk, places);
+        self.begin_pings(now);
     }
 
     /// 200 to OPTIONS: what we can do (RFC 3261, 11.2).

@@ -295,6 +295,13 @@ impl<O: Copy> Transactions<O> {
         self.timers.set(now, give_up, Tick::GiveUpResponse(id.0));
     }
 
+    /// The last provisional response above 100, to be sent once more.
+    pub fn last_said(&self, id: ServerId) -> Option<Transmit> {
+        let server = self.servers.get(id.0).filter(|s| s.state == ServerState::Proceeding)?;
+        let bytes = server.response.clone().filter(|b| !b.starts_with(b"SIP/2.0 100"))?;
+        Some(Transmit { flow: server.flow, bytes, measure: None })
+    }
+
     // ---------------------------------------------------------------- client side
 
     /// The token of the next client transaction: to be put into the request's branch and given to

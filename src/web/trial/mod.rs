@@ -25,6 +25,7 @@ use crate::serve::serve;
 use crate::{Admin, Auth, Error, Refused, Reloaded};
 
 mod paper;
+mod trunks;
 
 const START: Moment = Moment::new(0, 1_700_000_000_000_000_000);
 const ERROR: [&str; 2] = ["error", "hint"];
