@@ -12,4 +12,37 @@ pub enum Command {
     },
     /// Takes no new calls; those up run to their end.
     Drain,
+    /// What a trunk may do from now on. Calls that are up go on.
+    Trunk {
+        /// The trunk.
+        name: String,
+        /// What it may do.
+        leave: Leave,
+    },
+}
+
+/// What an operator lets a trunk do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leave {
+    /// Everything.
+    #[default]
+    Enabled,
+    /// No new calls either way; its INVITEs are asked to come again later (503).
+    Draining,
+    /// No new calls either way; its INVITEs are refused (403).
+    Disabled,
+}
+
+impl Leave {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Enabled, Self::Draining, Self::Disabled];
+
+    /// As the API and the database write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Enabled => "enabled",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
 }

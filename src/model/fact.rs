@@ -224,11 +224,13 @@ pub enum Refusal {
     Challenged,
     /// Did not prove who it is.
     Unauthorized,
+    /// An operator has disabled its trunk.
+    Disabled,
 }
 
 impl Refusal {
     /// All of them, so that a metric exists before its first event.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownSource,
         Self::Malformed,
         Self::Limit,
@@ -243,6 +245,7 @@ impl Refusal {
         Self::Media,
         Self::Challenged,
         Self::Unauthorized,
+        Self::Disabled,
     ];
 
     /// The name in metrics and logs.
@@ -262,6 +265,7 @@ impl Refusal {
             Self::Media => "media",
             Self::Challenged => "challenged",
             Self::Unauthorized => "unauthorized",
+            Self::Disabled => "disabled",
         }
     }
 }

@@ -104,6 +104,7 @@ impl Node {
         let position = Position::new(store.position()?);
         let (journal, recovery) = Journal::open(journal_settings(loaded, position.clone()))?;
         let meter = journal.meter();
+        let told = store.told_trunks()?;
         let sticky = store.sticky(now.wall / 1000).unwrap_or_default();
         let bell = Arc::default();
         let outbox = start_outbox(&loaded.node, &loaded.webhooks, &telemetry, &bell)?;
@@ -121,6 +122,10 @@ impl Node {
             let age_ns = u64::try_from(now.wall.saturating_sub(wall)).unwrap_or_default();
             let at = Moment::new(now.mono.saturating_sub(age_ns), wall);
             switch.shown().remember(&known.customer, &known.did, at);
+        }
+        for (name, leave) in told {
+            tracing::warn!(trunk = name, leave = leave.name(), "an operator's word still holds");
+            switch.tell_trunk(name, leave);
         }
         let mut first = Output::default();
         let found = switch.recover(now, &recovery.live, recovery.same_boot, &mut first);

@@ -7,6 +7,7 @@
 pub mod error;
 pub mod feed;
 pub mod lane;
+mod leave;
 mod letters;
 pub mod limits;
 pub mod outbox;

@@ -20,7 +20,8 @@ use crate::row::Row;
 pub const FILE: &str = "cooee.db";
 
 /// What brings a database from one schema version to the next; the first makes version 1.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// An open database.
 #[derive(Debug)]

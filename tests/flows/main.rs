@@ -15,6 +15,7 @@ mod lines;
 mod midcall;
 mod odd;
 mod offers;
+mod orders;
 mod portal;
 mod refer;
 mod refusals;

@@ -1,10 +1,12 @@
 //! What a call works with: the node's transactions, clocks, ports and plan, and where its
 //! decisions go.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cooee_model::command::Leave;
 use cooee_model::fact::{Fact, Rejected};
 use cooee_model::ids::CallId;
 use cooee_model::media::{Latch, MediaCommand};
@@ -185,6 +187,8 @@ pub struct Core {
     pub alarms: Timers<Alarm>,
     /// RTP port pairs.
     pub pool: Pool,
+    /// Trunks that an operator has told to rest, by name.
+    pub told: BTreeMap<String, Leave>,
     /// The configuration in force.
     pub plan: Arc<Plan>,
     /// Where each trunk's calls may go.

@@ -173,6 +173,9 @@ impl Call {
 
 /// The addresses of a trunk that we can call now, best first.
 fn ways(cx: &mut Cx<'_>, trunk: &str) -> VecDeque<(String, Flow)> {
+    if cx.core.told.contains_key(trunk) {
+        return VecDeque::new();
+    }
     let random = cx.core.random();
     let Some(at) = cx.core.plan.trunk_at(trunk) else { return VecDeque::new() };
     let places = cx.core.peers.in_order(at, cx.now, random).into_iter();
@@ -180,6 +183,9 @@ fn ways(cx: &mut Cx<'_>, trunk: &str) -> VecDeque<(String, Flow)> {
 }
 
 fn is_reachable(cx: &Cx<'_>, trunk: &str) -> bool {
+    if cx.core.told.contains_key(trunk) {
+        return false;
+    }
     let Some(at) = cx.core.plan.trunk_at(trunk) else { return false };
     let mut peers = cx.core.peers.of(at).iter();
     peers.any(|p| p.rest(cx.now).is_none() && cx.core.flow_to(&p.place).is_some())

@@ -1,6 +1,7 @@
 //! Who may begin a call: everything that is looked at before there is one.
 
 use cooee_model::account::Role;
+use cooee_model::command::Leave;
 use cooee_model::fact::Refusal;
 use cooee_model::moment::Moment;
 
@@ -116,6 +117,11 @@ impl Switch {
         if self.draining {
             return Err((503, Refusal::Draining));
         }
+        match self.leave_of(trunk) {
+            Leave::Enabled => {}
+            Leave::Draining => return Err((503, Refusal::Draining)),
+            Leave::Disabled => return Err((403, Refusal::Disabled)),
+        }
         if invite.max_forwards() == Some(0) {
             return Err((483, Refusal::MaxForwards));
         }
@@ -155,6 +161,20 @@ impl Switch {
             return Err((486, Refusal::Limit));
         }
         self.within_limits(now, trunk)
+    }
+
+    /// An operator tells a trunk what it may do.
+    pub fn tell_trunk(&mut self, name: String, leave: Leave) {
+        match leave {
+            Leave::Enabled => self.core.told.remove(&name),
+            rest => self.core.told.insert(name, rest),
+        };
+    }
+
+    /// What a trunk may do, by its place in the plan.
+    pub fn leave_of(&self, trunk: usize) -> Leave {
+        let name = self.core.plan.trunks.get(trunk).map(|t| &t.name);
+        name.and_then(|n| self.core.told.get(n)).copied().unwrap_or_default()
     }
 
     /// A registered line carries as many calls at a time as its registration says.

@@ -108,6 +108,7 @@ impl Switch {
                 ids: Ids::new(start),
                 alarms: Timers::default(),
                 pool: Pool::new(node.ports, node.quarantine),
+                told: BTreeMap::new(),
                 plan: node.plan,
                 peers,
                 loads: Loads::default(),
@@ -145,6 +146,7 @@ impl Switch {
                 self.draining = true;
                 self.leave_lines(now);
             }
+            Input::Command(Command::Trunk { name, leave }) => self.tell_trunk(name, leave),
             Input::Peers { trunk, peers } => self.learn_peers(now, trunk, peers),
             Input::Portal(event) => self.portal_event(now, event, out),
             Input::Plan(revision) => self.adopt(now, *revision),

@@ -250,10 +250,10 @@ fn a_customer_keeps_the_number_last_seen_until_it_runs_out() {
 #[test]
 fn a_later_schema_is_refused_and_not_touched() {
     let ground = Ground::new();
-    ground.store().db.pragma_update(None, "user_version", 3).unwrap();
+    ground.store().db.pragma_update(None, "user_version", 4).unwrap();
     for refused in [Store::open(&ground.db()), Store::open_read_only(&ground.db())] {
         let error = refused.unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 4, known: 3, .. }), "{error}");
     }
 }
 
