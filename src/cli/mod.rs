@@ -14,6 +14,7 @@ mod reload;
 mod route;
 mod run;
 mod running;
+mod trunk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ enum Verb {
     /// Shows, resets or exports the latency histograms of a running node
     Latency(latency::Latency),
     Calls(calls::Calls),
+    Trunk(trunk::Trunk),
     /// Tells a running node to take no new calls
     Drain(calls::Order),
     /// Tells a running node to read its configuration again, as SIGHUP does
@@ -97,6 +99,7 @@ pub fn main(args: Args) -> ExitCode {
         },
         Verb::Latency(latency) => asked(|token, out| latency::run(&latency, token, out)),
         Verb::Calls(calls) => asked(|token, out| calls::run(&calls, token, out)),
+        Verb::Trunk(trunk) => asked(|token, out| trunk::run(&trunk, token, out)),
         Verb::Drain(order) => asked(|token, out| calls::drain(&order, token, out)),
         Verb::Reload(order) => asked(|token, out| calls::reload(&order, token, out)),
     }

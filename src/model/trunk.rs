@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::command::Leave;
 use crate::moment::Moment;
 
 /// One trunk.
@@ -18,6 +19,8 @@ pub struct TrunkState {
     pub peers: Vec<PeerState>,
     /// Whether calls are sent there at all.
     pub is_called: bool,
+    /// What an operator lets it do.
+    pub leave: Leave,
 }
 
 impl TrunkState {

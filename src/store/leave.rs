@@ -10,12 +10,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Sqlite`].
-    pub fn tell_trunk(&mut self, trunk: &str, leave: Leave, at_us: i64) -> Result<(), StoreError> {
+    pub fn tell_trunk(&mut self, trunk: &str, leave: Leave) -> Result<(), StoreError> {
         if leave == Leave::Enabled {
             self.db.execute("DELETE FROM trunk_leave WHERE trunk = ?", [trunk])?;
         } else {
-            let sql = "INSERT OR REPLACE INTO trunk_leave VALUES (?, ?, ?)";
-            self.db.execute(sql, (trunk, leave.name(), at_us))?;
+            let sql = "INSERT OR REPLACE INTO trunk_leave VALUES (?, ?, unixepoch() * 1000000)";
+            self.db.execute(sql, (trunk, leave.name()))?;
         }
         Ok(())
     }
@@ -53,7 +53,7 @@ mod tests {
             ("b24", Leave::Draining),
             ("never", Leave::Enabled),
         ] {
-            store.tell_trunk(trunk, leave, 1).unwrap();
+            store.tell_trunk(trunk, leave).unwrap();
         }
         drop(store);
         let told = Store::open(&path).unwrap().told_trunks().unwrap();

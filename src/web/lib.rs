@@ -19,6 +19,7 @@
 //! | `POST /v1/outbox/retry`, `/drop` `?webhook,state,call` | the same for all that pass |
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
 //! | `GET /v1/trunks` | how each trunk stands, with its addresses |
+//! | `POST /v1/trunks/{name}/enable`, `/drain`, `/disable` `[?cut=true]` | what it may do: 202 |
 //! | `POST /v1/drain` | take no new calls: 202 |
 //! | `POST /v1/reload` | read the configuration again: 200, or 422 with all that is wrong |
 //!
@@ -135,6 +136,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/drain", post(node::drain))
         .route("/v1/reload", post(node::reload))
         .route("/v1/trunks", get(trunks::list))
+        .route("/v1/trunks/{name}/{order}", post(trunks::tell))
         .route("/v1/latency", get(latency::list))
         .route("/v1/latency/reset", post(latency::reset))
         .route("/v1/latency/{name}", get(latency::show))

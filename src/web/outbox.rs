@@ -115,17 +115,25 @@ async fn all(admin: Admin, order: Order, query: AskedQuery) -> Result<Response, 
 }
 
 async fn carry_out(admin: Admin, order: Order, which: Which) -> Result<Done, Problem> {
-    let Some(path) = admin.store else {
-        return Err(Problem::unavailable("this node keeps no database"));
-    };
-    let work = move || -> Result<Done, StoreError> {
-        let mut store = Store::open_beside(&path)?;
+    change(admin, move |store| {
         Ok(match order {
             Order::Retry => Done { done: "retry", letters: store.outbox_retry(&which)? },
             Order::Drop => Done { done: "drop", letters: store.outbox_drop(&which)? },
         })
+    })
+    .await
+}
+
+/// Changes the database.
+pub(crate) async fn change<T: Send + 'static>(
+    admin: Admin,
+    work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    let Some(path) = admin.store else {
+        return Err(Problem::unavailable("this node keeps no database"));
     };
-    aside(work).await?.map_err(|error| Problem::unavailable(error.to_string()))
+    let done = aside(move || work(&mut Store::open_beside(&path)?)).await?;
+    done.map_err(|error| Problem::unavailable(error.to_string()))
 }
 
 fn letter_id(text: &str) -> Result<i64, Problem> {

@@ -1,17 +1,23 @@
 //! `/v1/trunks`: how each trunk stands, and its addresses.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use cooee_model::command::{Command, Leave};
 use cooee_model::moment::Moment;
 use cooee_model::trunk::{PeerState, TrunkState};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Admin;
+use crate::answer::Problem;
 
 #[derive(Serialize)]
 struct Trunk<'a> {
     name: &'a str,
+    /// What an operator lets it do: `enabled`, `draining`, `disabled`.
+    leave: &'static str,
     /// Nothing is called there: null.
     up: Option<bool>,
     calls: u32,
@@ -40,9 +46,60 @@ pub(crate) async fn list(State(admin): State<Admin>) -> Response {
     Json(trunks).into_response()
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    /// Ends the trunk's calls too.
+    #[serde(default)]
+    cut: bool,
+}
+
+#[derive(Serialize)]
+struct Told {
+    trunk: String,
+    leave: &'static str,
+    /// Calls that were told to hang up.
+    cut: usize,
+}
+
+/// `POST /v1/trunks/{name}/enable`, `/drain`, `/disable`: kept in the database first, so that it
+/// holds after a restart too.
+pub(crate) async fn tell(
+    State(admin): State<Admin>,
+    Path((name, order)): Path<(String, String)>,
+    query: Result<Query<Asked>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let leave = match order.as_str() {
+        "enable" => Leave::Enabled,
+        "drain" => Leave::Draining,
+        "disable" => Leave::Disabled,
+        _ => return Err(Problem::not_found("no such order", "enable, drain or disable")),
+    };
+    let Query(asked) = query.map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, error.body_text(), "parameter: cut=true")
+    })?;
+    if !admin.telemetry.trunks().iter().any(|trunk| trunk.name == name) {
+        return Err(Problem::not_found("no such trunk", "GET /v1/trunks lists them"));
+    }
+    let told = name.clone();
+    crate::outbox::change(admin.clone(), move |store| store.tell_trunk(&told, leave)).await?;
+    if !(admin.commands)(Command::Trunk { name: name.clone(), leave }) {
+        return Err(Problem::unavailable("the engine takes no orders now"));
+    }
+    let calls = match asked.cut {
+        true => admin.telemetry.live.up(),
+        false => Vec::new(),
+    };
+    let of_trunk = calls.into_iter().filter(|call| call.trunk == name || call.trunk_out == name);
+    let cut = of_trunk.filter(|call| (admin.commands)(Command::Hangup { call: call.id })).count();
+    let told = Told { trunk: name, leave: leave.name(), cut };
+    Ok((StatusCode::ACCEPTED, Json(told)).into_response())
+}
+
 fn trunk(state: &TrunkState, started: Moment) -> Trunk<'_> {
     Trunk {
         name: &state.name,
+        leave: state.leave.name(),
         up: state.is_called.then(|| state.is_up()),
         calls: state.calls,
         lines: state.lines.0,

@@ -122,6 +122,7 @@ impl Switch {
             lines: self.lines_of(at),
             peers: self.core.peers.of(at).iter().map(|peer| peer_state(peer, now)).collect(),
             is_called: !trunk.peers.is_empty(),
+            leave: self.leave_of(at),
         };
         plan.trunks.iter().enumerate().map(state).collect()
     }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use cooee_model::command::{Command, Leave};
 use cooee_model::trunk::{PeerState, TrunkState};
+use cooee_store::store::Store;
 use serde_json::json;
 
-use super::Node;
-use crate::Auth;
+use super::{Node, admin};
+use crate::{Admin, Auth};
 
 #[tokio::test]
 async fn trunks_are_told_with_their_addresses() {
@@ -31,6 +33,7 @@ async fn trunks_are_told_with_their_addresses() {
         calls: 7,
         lines: (3, 2),
         is_called: !peers.is_empty(),
+        leave: Leave::Enabled,
         peers,
     };
     let resting = peer("resting", Some(Duration::from_secs(9)));
@@ -59,5 +62,44 @@ async fn trunks_are_told_with_their_addresses() {
         assert!(metrics.contains(line), "{line}");
     }
     assert!(!metrics.contains("cooee_trunk_up{trunk=\"in\"}"));
+    node.down().await;
+}
+
+#[tokio::test]
+async fn an_operators_word_is_kept_and_told_to_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cooee.db");
+    drop(Store::open(&path).unwrap());
+    let node = Node::serving(Admin { store: Some(path.clone()), ..admin(Auth::None) }).await;
+    let state = TrunkState {
+        name: "unitalk".to_owned(),
+        calls: 1,
+        lines: (0, 0),
+        is_called: false,
+        leave: Leave::Enabled,
+        peers: Vec::new(),
+    };
+    node.telemetry.tell_trunks(vec![state]);
+    let call = node.call(7);
+    for (path, want) in [
+        ("/v1/trunks/nobody/disable", 404),
+        ("/v1/trunks/unitalk/shoot", 404),
+        ("/v1/trunks/unitalk/disable?cut=maybe", 400),
+    ] {
+        assert_eq!(node.json(Method::POST, path).await.0, want, "{path}");
+    }
+    assert!(node.orders.lock().unwrap().is_empty());
+
+    let told = json!({"trunk": "unitalk", "leave": "disabled", "cut": 1});
+    let path_cut = "/v1/trunks/unitalk/disable?cut=true";
+    assert_eq!(node.json(Method::POST, path_cut).await, (202, told));
+    let disable = Command::Trunk { name: "unitalk".to_owned(), leave: Leave::Disabled };
+    assert_eq!(*node.orders.lock().unwrap(), [disable, Command::Hangup { call }]);
+    let kept = || Store::open_read_only(&path).unwrap().told_trunks().unwrap();
+    assert_eq!(kept(), [("unitalk".to_owned(), Leave::Disabled)]);
+
+    let told = json!({"trunk": "unitalk", "leave": "enabled", "cut": 0});
+    assert_eq!(node.json(Method::POST, "/v1/trunks/unitalk/enable").await, (202, told));
+    assert!(kept().is_empty());
     node.down().await;
 }
