@@ -27,7 +27,14 @@ impl TrunkState {
     /// A trunk of which nothing is known yet: down.
     pub fn unknown(name: &str) -> Self {
         let name = name.to_owned();
-        Self { name, calls: 0, lines: (0, 0), peers: Vec::new(), is_called: true }
+        Self {
+            name,
+            calls: 0,
+            lines: (0, 0),
+            peers: Vec::new(),
+            is_called: true,
+            leave: Leave::Enabled,
+        }
     }
 
     /// Whether one of its addresses is called before all others are tried.
