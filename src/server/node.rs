@@ -12,7 +12,7 @@ use cooee_journal::journal::{Journal, Settings as JournalSettings};
 use cooee_journal::shared::{Meter as JournalMeter, Position};
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
-use cooee_model::command::Command;
+use cooee_model::command::{Command, Leave};
 use cooee_model::media::Latch;
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
@@ -21,7 +21,7 @@ use cooee_signalling::switch::input::Input;
 use cooee_signalling::switch::recover::Recovered;
 use cooee_signalling::switch::{Node as SwitchNode, Switch};
 use cooee_store::feed::{Feed, Meter as FeedMeter, Settings as FeedSettings};
-use cooee_store::store::Store;
+use cooee_store::store::{Sticky, Store};
 use cooee_telemetry::callbacks::OutboxFigures;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::{Identity, Telemetry};
@@ -116,17 +116,7 @@ impl Node {
         let quarantine = QUARANTINE;
         let node = SwitchNode { plan: Arc::clone(&plan), setup, ports, quarantine, seed };
         let mut switch = Switch::new(node, now);
-        for known in sticky {
-            let kept_us = i64::from(plan.caller_id.sticky_days) * 86_400_000_000;
-            let wall = known.until_us.saturating_sub(kept_us).saturating_mul(1000);
-            let age_ns = u64::try_from(now.wall.saturating_sub(wall)).unwrap_or_default();
-            let at = Moment::new(now.mono.saturating_sub(age_ns), wall);
-            switch.shown().remember(&known.customer, &known.did, at);
-        }
-        for (name, leave) in told {
-            tracing::warn!(trunk = name, leave = leave.name(), "an operator's word still holds");
-            switch.tell_trunk(name, leave);
-        }
+        remember(&mut switch, now, (&sticky, plan.caller_id.sticky_days), told);
         let mut first = Output::default();
         let found = switch.recover(now, &recovery.live, recovery.same_boot, &mut first);
         if found != Recovered::default() {
@@ -314,6 +304,26 @@ pub(crate) fn identity(loaded: &Loaded, plan: &Plan) -> Identity {
         trunks: plan.trunks.iter().map(|t| t.name.clone()).collect(),
         routes: plan.routes.iter().map(|r| r.name.clone()).collect(),
         webhooks: loaded.webhooks.iter().map(|w| w.name.clone()).collect(),
+    }
+}
+
+/// What the database knows of an earlier run.
+fn remember(
+    switch: &mut Switch,
+    now: Moment,
+    (sticky, sticky_days): (&[Sticky], u32),
+    told: Vec<(String, Leave)>,
+) {
+    let kept_us = i64::from(sticky_days) * 86_400_000_000;
+    for known in sticky {
+        let wall = known.until_us.saturating_sub(kept_us).saturating_mul(1000);
+        let age_ns = u64::try_from(now.wall.saturating_sub(wall)).unwrap_or_default();
+        let at = Moment::new(now.mono.saturating_sub(age_ns), wall);
+        switch.shown().remember(&known.customer, &known.did, at);
+    }
+    for (name, leave) in told {
+        tracing::warn!(trunk = name, leave = leave.name(), "an operator's word still holds");
+        switch.tell_trunk(name, leave);
     }
 }
 
