@@ -197,7 +197,11 @@ impl Ledger {
         self.one_callee(call, met, now);
         let a_gone = met.legs[0].state == State::Gone;
         let b_gone = met.legs.len() > 1 && met.legs[1..].iter().all(|l| l.state == State::Gone);
-        if !a_gone && !b_gone {
+        let over = |gone: bool, legs: &[Ua]| {
+            let last = legs.iter().map(|l| l.since).max().unwrap_or_default();
+            gone && last.saturating_add(CONVERGE) <= now
+        };
+        if !over(a_gone, &met.legs[..1]) && !over(b_gone, &met.legs[1..]) {
             return;
         }
         for leg in met.legs.iter().filter(|l| l.is_open()) {
@@ -211,12 +215,16 @@ impl Ledger {
                 let final_answer = g.method == "INVITE" && g.code >= 200;
                 g.sent >= STUBBORN && (to_it && (ends || final_answer) || from_other && ends)
             };
-            // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1).
+            // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1), and one that
+            // comes after timer B finds no INVITE.
+            let invite =
+                met.log.groups.iter().find(|g| g.call_id == leg.call_id && g.method == "INVITE");
+            let timer_b = invite.map_or(0, |g| g.began + GIVE_UP);
             let heard = |g: &&Group| {
                 g.way == Way::ToSwitch(leg.side)
                     && g.call_id == leg.call_id
                     && g.code >= 100
-                    && g.arrived > 0
+                    && g.came.is_some_and(|at| at < timer_b)
             };
             let mute = leg.side == Side::B
                 && leg.state == State::Setup

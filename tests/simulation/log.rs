@@ -40,6 +40,9 @@ pub struct Group {
     pub code: u16,
     pub sent: u32,
     pub arrived: u32,
+    /// When the first copy left, and when one arrived.
+    pub began: u64,
+    pub came: Option<u64>,
 }
 
 /// The wire of one call.
@@ -66,6 +69,8 @@ impl Log {
                     code: m.code,
                     sent: 0,
                     arrived: 0,
+                    began: entry.at,
+                    came: None,
                 });
                 self.groups.len() - 1
             }
@@ -75,10 +80,12 @@ impl Log {
         self.entries.len() - 1
     }
 
-    pub fn arrived(&mut self, at: usize) {
+    pub fn arrived(&mut self, at: usize, now: u64) {
         let entry = &mut self.entries[at];
         entry.arrived += 1;
-        self.groups[entry.group].arrived += 1;
+        let group = &mut self.groups[entry.group];
+        group.arrived += 1;
+        group.came.get_or_insert(now);
     }
 
     pub fn note(&mut self, at: u64, text: String) {

@@ -297,7 +297,7 @@ impl World {
             // Nobody reads the socket.
             Event::ToSwitch { .. } if !self.up => {}
             Event::ToSwitch { call, entry, from, bytes } => {
-                self.calls[call].log.arrived(entry);
+                self.calls[call].log.arrived(entry, self.now);
                 let remote = from.parse().unwrap();
                 let flow = Flow { transport: Transport::Udp, socket: 0, remote };
                 let received = self.moment();
@@ -524,7 +524,7 @@ impl World {
         if self.calls[call].legs[leg].dead {
             return;
         }
-        self.calls[call].log.arrived(entry);
+        self.calls[call].log.arrived(entry, self.now);
         self.peer(call, leg, |ua, cx| ua.hear(&m, cx));
     }
 
