@@ -224,9 +224,12 @@ pub(crate) fn retry(root: &mut Section<'_>) -> Retry {
     retry.no_response_s = section.int("no_response_s", retry.no_response_s, 2..=32);
     let rest_s = retry.retry_after_max_s;
     retry.retry_after_max_s = section.int("retry_after_max_s", rest_s, 0..=86_400);
-    retry.follow_302 = section.flag("follow_302", false);
-    if retry.follow_302 {
-        section.error("follow_302", "is not built yet: redirections are never followed".to_owned());
+    let networks = crate::trunks::nets(&mut section, "redirect_allow");
+    if section.flag("follow_302", !networks.is_empty()) {
+        retry.redirect_allow = networks;
+        if retry.redirect_allow.is_empty() {
+            section.error("follow_302", "needs `redirect_allow`: where it may lead".to_owned());
+        }
     }
     section.finish();
     retry

@@ -241,7 +241,8 @@ fn each_mistake_of_several_keys() {
         ("[admin]\nauth=\"mtls\"", "is not built yet"),
         ("[node]\ntimezone=\"Australia/Sidney\"", "did you mean `Australia/Sydney`?"),
         ("[policy]\nblacklist=\"maps/none.csv\"", "cannot be read"),
-        ("[retry]\nfollow_302=true", "not built yet"),
+        ("[retry]\nfollow_302=true", "needs `redirect_allow`"),
+        ("[retry]\nredirect_allow=[\"192.0.2.1/24\"]", "bits beyond its mask"),
         ("[retry]\nnext_target_on=[503]\ngive_up_on=[\"503\"]", "503 is in `next_target_on` too"),
         ("[wrapupp]\nmax_s=1", "wrapupp: unknown key; did you mean `wrapup`?"),
     ] {

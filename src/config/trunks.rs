@@ -162,7 +162,7 @@ fn needs(section: &Section<'_>, trunk: &Trunk) {
     }
 }
 
-fn nets(section: &mut Section<'_>, key: &str) -> Vec<IpNet> {
+pub(crate) fn nets(section: &mut Section<'_>, key: &str) -> Vec<IpNet> {
     let mut nets = Vec::new();
     for (value, text) in section.texts(key) {
         match net(&text) {

@@ -297,3 +297,61 @@ fn an_address_that_is_silent_thrice_is_called_last_and_comes_back_on_trial() {
     w.a(another_invite(5));
     assert_eq!(w.heard_b(), ["INVITE"]);
 }
+
+const LEADS: &str = "Contact: <sip:+61491570156@198.51.100.22:5060>\r\n";
+
+/// B sends the call elsewhere.
+fn redirects(invite: &str, contact: &str) -> String {
+    b_says(302, invite, contact, "").replace(&format!("Contact: <sip:b@{B}>\r\n"), "")
+}
+
+fn following() -> World {
+    World::changed(&[("[[route]]", "[retry]\nredirect_allow = [\"198.51.100.22\"]\n[[route]]")])
+}
+
+#[test]
+fn flow_13_a_redirection_is_not_followed_where_nothing_allows_it() {
+    for (mut w, contact) in [
+        (one_trunk(), LEADS),
+        (following(), "Contact: <sip:x@203.0.113.9>\r\n"),
+        (following(), "Contact: <sip:x@pay-me.example>\r\n"),
+        (following(), "Contact: <tel:+61900>\r\n"),
+        (following(), ""),
+    ] {
+        w.a(invite("", SDP_A));
+        let first = w.last_b("INVITE");
+        w.b(redirects(&first, contact));
+        assert_eq!(w.heard_b(), ["INVITE", "ACK"], "{contact}");
+        assert!(w.heard_at(B2).is_empty());
+        assert_eq!(w.heard_a(), ["100 INVITE", "502 INVITE"]);
+        w.assert_clean();
+    }
+}
+
+#[test]
+fn flow_13_an_allowed_redirection_is_followed_and_its_ack_goes_to_its_sender() {
+    let mut w = following();
+    w.a(invite("", SDP_A));
+    let first = w.last_b("INVITE");
+    w.b(redirects(&first, LEADS));
+    assert_eq!(w.heard_b(), ["INVITE", "ACK"]);
+    let second = w.last_at(B2, "INVITE");
+    assert_eq!(w.heard_at(B2), ["INVITE"]);
+    assert!(second.starts_with("INVITE sip:+61491570156@198.51.100.22"), "{second}");
+    assert_eq!(header(&second, "From").split(';').next(), header(&first, "From").split(';').next());
+    // Back to where it was called already: that would never end.
+    w.from(B2, redirects(&second, "Contact: <sip:x@198.51.100.20:5060>\r\n"));
+    assert_eq!(w.heard_a(), ["100 INVITE", "502 INVITE"]);
+}
+
+#[test]
+fn flow_13_a_call_that_was_led_elsewhere_comes_up_there() {
+    let mut w = following();
+    w.a(invite("", SDP_A));
+    let first = w.last_b("INVITE");
+    w.b(redirects(&first, LEADS));
+    let second = w.last_at(B2, "INVITE");
+    w.from(B2, from_there(b_says(200, &second, "", SDP_B)));
+    assert_eq!(w.heard_a(), ["100 INVITE", "200 INVITE"]);
+    assert_eq!(w.heard_b(), ["INVITE", "ACK"]);
+}

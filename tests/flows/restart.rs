@@ -297,3 +297,28 @@ fn a_damaged_snapshot_is_told_and_harms_nobody() {
         assert_eq!(fresh.switch.gauges().calls, 0);
     }
 }
+
+#[test]
+fn flow_56_the_end_of_a_forks_second_answer_outlives_a_crash() {
+    let mut w = World::new();
+    let (ok, b_invite) = talking(&mut w);
+    let other = b_says(200, &b_invite, "", SDP_B).replace("tag=tb", "tag=other");
+    w.b(other.clone());
+    let bye = w.last_b("BYE");
+    assert!(header(&bye, "To").ends_with("tag=other"), "{bye}");
+    w.to_b.clear();
+    // Its copy is acknowledged, and not ended once more.
+    w.b(other);
+    assert_eq!(w.heard_b(), ["ACK"]);
+    assert_eq!(w.crash(DOWN), REVIVED);
+    let again = w.last_b("BYE");
+    assert!(header(&again, "To").ends_with("tag=other"), "{again}");
+    w.b(b_says(200, &again, "", ""));
+    w.to_b.clear();
+    w.pass(Duration::from_millis(200));
+    w.a(a_asks("BYE", 2, &ok, ""));
+    let bye = w.last_b("BYE");
+    assert!(header(&bye, "To").ends_with("tag=tb"), "{bye}");
+    w.b(b_says(200, &bye, "", ""));
+    w.assert_clean();
+}

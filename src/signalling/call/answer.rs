@@ -4,8 +4,7 @@ use cooee_model::fact::What;
 use cooee_model::ids::Side;
 
 use crate::call::Call;
-use crate::call::context::{Cx, Owner};
-use crate::call::late::end_answer;
+use crate::call::context::Cx;
 use crate::call::peers::Verdict;
 use crate::call::setup::sdp_of;
 use crate::call::tries::Scope;
@@ -176,13 +175,6 @@ impl Call {
         of == cseq
     }
 
-    /// A second 2xx from a fork further on: acknowledged and ended (RFC 3261, 13.2.2.4).
-    fn end_fork(&mut self, cx: &mut Cx<'_>, response: &Message) {
-        let Some(b) = &self.b else { return };
-        end_answer(cx, b, response, Owner::Nobody);
-        cx.note(self.id, "a second answer from a fork was ended");
-    }
-
     fn b_failed(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let code = response.code();
         let Some(b) = &self.b else { return };
@@ -206,6 +198,9 @@ impl Call {
         self.judge_b(cx, Verdict::of(response, cx.core.plan.retry.retry_after_max_s));
         if giving_up || self.ended {
             return;
+        }
+        if !self.is_answered_early() && self.follow(cx, response) {
+            return self.try_next(cx, Scope::Address, "sent us elsewhere");
         }
         let scope = Scope::of(code);
         // After A's answer to B's offer there is nothing left to offer another.

@@ -9,6 +9,7 @@ use cooee_model::media::MediaCommand;
 use minicbor::{Decode, Encode};
 
 use crate::call::context::{Cx, Owner, Purpose};
+use crate::call::limits::TRIES;
 use crate::call::setup::{authorize, cancel};
 use crate::call::snapshot::{LegImage, LegOut, head, leg_out, restore_b};
 use crate::call::{Call, Path};
@@ -70,11 +71,7 @@ impl Call {
                 cx.note(self.id, text);
             }
             200..300 if response.to_tag() == late.leg.dialog.remote_tag => {
-                let dialog = &late.leg.dialog;
-                if let Some(way) = cx.core.next_hop(dialog, late.leg.flow) {
-                    let branch = format!("z9hG4bKl{}", dialog.local_tag);
-                    cx.out.sends.push(ack(dialog, response, way, &branch));
-                }
+                ack_again(cx, &late.leg, response);
             }
             200..300 => {
                 end_answer(cx, &late.leg, response, Owner::Nobody);
@@ -83,6 +80,31 @@ impl Call {
                 self.late.swap_remove(at);
             }
         }
+    }
+
+    /// A second 2xx from a fork further on: acknowledged and ended (RFC 3261, 13.2.2.4).
+    pub(super) fn end_fork(&mut self, cx: &mut Cx<'_>, response: &Message) {
+        let of_fork = |l: &&Late| l.leg.acked && l.leg.dialog.remote_tag == response.to_tag();
+        if let Some(late) = self.late.iter().find(of_fork) {
+            return ack_again(cx, &late.leg, response);
+        }
+        let Some(b) = &self.b else { return };
+        let id = b.description.id;
+        let dialog = b.dialog.clone();
+        let mut leg = Leg::new(Side::B, b.trunk.clone(), dialog, b.flow, Invite::Lost, id);
+        leg.dialog.learn(response, leg.flow.remote.ip());
+        leg.state = LegState::Ending;
+        leg.acked = true;
+        let kept = self.late.len() < TRIES as usize;
+        let owner =
+            if kept { Owner::Leg(self.slot, Side::B, Purpose::Late) } else { Owner::Nobody };
+        let bye = end_answer(cx, &leg, response, owner);
+        leg.dialog.local_cseq += 1;
+        if kept {
+            self.late.push(Late { leg, bye });
+            self.dirty = true;
+        }
+        cx.note(self.id, "a second answer from a fork was ended");
     }
 
     /// A response to the BYE of a try that was answered late.
@@ -119,6 +141,14 @@ impl Call {
             cx.core.tx.abandon(client);
             self.late_over(client);
         }
+    }
+}
+
+/// Acknowledges a copy of an answer.
+fn ack_again(cx: &mut Cx<'_>, leg: &Leg, response: &Message) {
+    if let Some(way) = cx.core.next_hop(&leg.dialog, leg.flow) {
+        let branch = format!("z9hG4bKl{}", leg.dialog.local_tag);
+        cx.out.sends.push(ack(&leg.dialog, response, way, &branch));
     }
 }
 

@@ -14,5 +14,8 @@ pub const RETRY_AFTER_S: u32 = 5;
 /// Most tries of one call, over all targets and addresses. Past it there is no next one.
 pub const TRIES: u32 = 16;
 
+/// Most addresses of one redirection that are tried. Past it the last ones are not.
+pub const REDIRECTIONS: usize = 4;
+
 /// How long an address that INVITEs found down is called last, before it is given another trial.
 pub const ON_TRIAL_AFTER: Duration = Duration::from_secs(60);

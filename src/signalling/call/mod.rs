@@ -30,6 +30,7 @@ pub mod midcall;
 pub mod peers;
 pub mod pool;
 pub mod portal;
+pub mod redirect;
 pub mod refer;
 pub mod reliable;
 pub mod revive;

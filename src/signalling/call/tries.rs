@@ -44,6 +44,15 @@ pub struct Tries {
     full: bool,
 }
 
+impl Tries {
+    /// These addresses come before all others of the present target.
+    pub(super) fn lead(&mut self, ways: Vec<(String, Flow)>) {
+        for way in ways.into_iter().rev() {
+            self.left.push_front(way);
+        }
+    }
+}
+
 /// One try.
 #[derive(Debug)]
 pub struct Way {

@@ -427,8 +427,8 @@ pub struct Retry {
     pub on_transport: bool,
     /// Status codes that end the call whatever else is said.
     pub give_up_on: Vec<u16>,
-    /// A 302 is followed.
-    pub follow_302: bool,
+    /// Networks that a redirection (3xx) may lead to; empty: none is followed.
+    pub redirect_allow: Vec<IpNet>,
     /// A target from which nothing has come for so long is given up for the next one, seconds.
     pub no_response_s: u32,
     /// Longest rest that a 503 with `Retry-After` may ask for, seconds; 0: it asks in vain.
@@ -449,7 +449,7 @@ impl Default for Retry {
             on_timeout: true,
             on_transport: true,
             give_up_on: vec![403, 404, 484, 486, 603, 604, 607, 608],
-            follow_302: false,
+            redirect_allow: Vec::new(),
             no_response_s: 4,
             retry_after_max_s: 3600,
         }
