@@ -37,6 +37,7 @@ bind = ["udp:192.0.2.1:5060"]
 advertise = "192.0.2.1"
 max_cps = 100000
 max_sessions = 100000
+options_ping = { interval_s = 0 }
 [media]
 bind = "127.0.0.1"
 mode = "bypass"
