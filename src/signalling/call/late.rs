@@ -2,7 +2,7 @@
 //! a late 1xx gets CANCEL, a late 2xx ACK and BYE. There are never two answered calls.
 //!
 //! A try stays here until its final response, or 64*T1 after the CANCEL; one that was answered
-//! until the answer to its BYE. There are no more of them than [`TRIES`](super::limits::TRIES).
+//! until the answer to its BYE. There are no more of them than [`TRIES`].
 
 use cooee_model::ids::Side;
 use cooee_model::media::MediaCommand;
