@@ -16,6 +16,7 @@ pub(crate) struct Built {
     pub(crate) node: Node,
     t1_ms: u32,
     hep: Option<(String, u32)>,
+    log_json: bool,
 }
 
 impl Built {
@@ -26,6 +27,7 @@ impl Built {
             node: loaded.node.clone(),
             t1_ms: loaded.plan.settings.t1_ms,
             hep: loaded.hep.as_ref().map(|hep| (hep.target.clone(), hep.id)),
+            log_json: loaded.log.json,
         }
     }
 
@@ -46,6 +48,7 @@ impl Built {
             ("media.mode", self.media.mode == media.mode),
             ("media.dscp", self.media.dscp == media.dscp),
             ("media.busy_poll_us", self.media.busy_poll_us == media.busy_poll_us),
+            ("log.format", self.log_json == loaded.log.json),
             ("node.id", self.node.id == node.id),
             ("node.data_dir", self.node.data_dir == node.data_dir),
             ("node.journal_dir", self.node.journal_dir == node.journal_dir),

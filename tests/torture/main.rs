@@ -9,6 +9,6 @@ mod cost;
 mod guesses;
 mod mutations;
 mod wire;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the flows use the rest of it")]
 #[path = "../flows/world.rs"]
 mod world;
