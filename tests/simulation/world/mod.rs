@@ -1,0 +1,301 @@
+//! The world of one seed: the switch, its peers, the network, the clock, the journal.
+
+mod node;
+mod peers;
+mod plans;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cooee_model::ids::CallId;
+use cooee_model::media::MediaEvent;
+use cooee_model::moment::Moment;
+use cooee_signalling::call::context::Output;
+use cooee_signalling::message::transport::Transport;
+use cooee_signalling::profile::plan::Plan;
+use cooee_signalling::switch::Switch;
+use cooee_signalling::switch::input::Input;
+use cooee_signalling::transaction::flow::Flow;
+
+use crate::check::Ledger;
+use crate::log::Log;
+use crate::net::Weather;
+use crate::rng::Rng;
+use crate::script::{Act, SECOND, Script};
+use crate::ua::{Cx, State, Tick, Ua};
+use plans::node;
+pub use plans::plans;
+
+pub const A: &str = "192.0.2.10:5060";
+pub const B: &str = "198.51.100.20:5060";
+/// The second target, where the plan has one.
+pub const C: &str = "198.51.100.30:5060";
+
+/// What is to happen at a moment.
+enum Event {
+    ToSwitch {
+        call: usize,
+        entry: usize,
+        from: &'static str,
+        bytes: Bytes,
+    },
+    ToPeer {
+        call: usize,
+        entry: usize,
+        bytes: Bytes,
+    },
+    Tick {
+        call: usize,
+        leg: usize,
+        tick: Tick,
+    },
+    Fork {
+        call: usize,
+        leg: usize,
+        tag: String,
+    },
+    /// Of the relay of this life of the node.
+    Media(u32, MediaEvent),
+    Listen(u32, CallId),
+    Verify {
+        call: usize,
+    },
+    WallJump,
+    /// `kill -9`; with `true` between the journal and the wire of the next step.
+    Crash(bool),
+    Start,
+}
+
+struct Due {
+    at: u64,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// One call as its peers see it: A first, then every B that was reached.
+pub struct Met {
+    /// What A does, and the first target; then what the second target does.
+    pub scripts: [Arc<Script>; 2],
+    pub legs: Vec<Ua>,
+    pub log: Log,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub hash: u64,
+    pub steps: u64,
+    pub fault: Option<(usize, String)>,
+}
+
+pub struct World {
+    switch: Switch,
+    plan: Arc<Plan>,
+    pub now: u64,
+    wall: i64,
+    /// By then every script has run down.
+    end: u64,
+    rng: Rng,
+    weather: Weather,
+    queue: BinaryHeap<Reverse<Due>>,
+    order: u64,
+    pub calls: Vec<Met>,
+    by_call_id: BTreeMap<String, (usize, usize)>,
+    relays: BTreeMap<CallId, usize>,
+    pub snapshots: BTreeMap<CallId, Vec<u8>>,
+    pub ledger: Ledger,
+    out: Output,
+    done: Done,
+    pub trace: bool,
+    /// Whether the node runs.
+    up: bool,
+    /// What the next step decides is written and not sent.
+    dying: bool,
+    life: u32,
+}
+
+impl World {
+    pub fn new(seed: u64, calls: usize, plans: &[Arc<Plan>; 3], trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let plan = plans[rng.one_of(&[0, 0, 0, 1, 1, 2])].clone();
+        let node = node(&plan, &mut rng);
+        let now = 1000 * SECOND;
+        let wall = 1_770_000_000_000_000_000;
+        let weather = Weather::draw(&mut rng);
+        let mut world = Self {
+            switch: Switch::new(node, Moment::new(now, wall)),
+            plan,
+            now,
+            wall: wall - i64::try_from(now).unwrap(),
+            end: now + 900 * SECOND,
+            weather,
+            queue: BinaryHeap::new(),
+            order: 0,
+            calls: Vec::new(),
+            by_call_id: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            ledger: Ledger::default(),
+            out: Output::default(),
+            done: Done::default(),
+            trace,
+            up: true,
+            dying: false,
+            life: 0,
+            rng,
+        };
+        world.ledger.bypass = world.plan.settings.media_bypass;
+        world.introduce();
+        world.populate(calls);
+        world
+    }
+
+    /// Draws what will happen.
+    fn populate(&mut self, calls: usize) {
+        let window = 60 * SECOND;
+        for call in 0..calls {
+            let scripts = [0; 2].map(|_| Arc::new(Script::draw(&mut self.rng, window)));
+            let script = &scripts[0];
+            let caller = Ua::caller(call, script.clone(), A);
+            self.by_call_id.insert(caller.call_id.clone(), (call, 0));
+            for &(wait, act) in &script.a.at_start {
+                // With both sides dead and no media here only a session timer ends the call.
+                if act == Act::Die && self.ledger.bypass {
+                    continue;
+                }
+                let at = self.now + script.begins + wait;
+                self.later(at, Event::Tick { call, leg: 0, tick: Tick::Act(act) });
+            }
+            self.calls.push(Met { scripts, legs: vec![caller], log: Log::default() });
+        }
+        for _ in 0..self.rng.below(3) {
+            let at = self.now + self.rng.below(3 * window);
+            self.later(at, Event::WallJump);
+        }
+        if self.rng.percent(25) {
+            for _ in 0..self.rng.between(1, 4) {
+                let (wait, amid) = (self.rng.below(3 * window), self.rng.percent(50));
+                self.later(self.now + wait, Event::Crash(amid));
+            }
+        }
+    }
+
+    fn later(&mut self, at: u64, event: Event) {
+        self.order += 1;
+        self.queue.push(Reverse(Due { at, order: self.order, event }));
+    }
+
+    /// Runs until nothing is left to happen, or something is wrong.
+    pub fn run(mut self) -> (Done, Self) {
+        loop {
+            let next = self.queue.peek().map(|d| d.0.at);
+            let alarm = self.switch.next_deadline().map(|d| d.0).filter(|_| self.up);
+            let idle = next.is_none() && self.idle();
+            let (Some(at), false) = (next.into_iter().chain(alarm).min(), idle) else { break };
+            if at > self.end {
+                break;
+            }
+            self.done.steps += 1;
+            self.now = self.now.max(at);
+            if alarm.is_some_and(|a| next.is_none_or(|n| a < n)) {
+                self.input(Input::Wake);
+            } else if let Some(Reverse(due)) = self.queue.pop() {
+                self.happen(due.event);
+            }
+            if self.done.steps.is_multiple_of(1000) {
+                let gauges = self.switch.gauges();
+                self.ledger.bounded(&gauges, self.calls.len(), &self.snapshots);
+            }
+            if let Some(fault) = self.ledger.faults.first() {
+                self.done.fault = Some(fault.clone());
+                break;
+            }
+        }
+        if self.done.fault.is_none() {
+            let gauges = self.switch.gauges();
+            self.ledger.at_rest(&gauges, &self.calls, &self.snapshots);
+            self.done.fault = self.ledger.faults.first().cloned();
+        }
+        (std::mem::take(&mut self.done), self)
+    }
+
+    /// Nothing is left of any call: what deadlines remain are nobody's.
+    fn idle(&self) -> bool {
+        let gauges = self.switch.gauges();
+        gauges.calls == 0 && gauges.transactions == (0, 0)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            // Nobody reads the socket.
+            Event::ToSwitch { .. } if !self.up => {}
+            Event::ToSwitch { call, entry, from, bytes } => {
+                self.calls[call].log.arrived(entry, self.now);
+                let remote = from.parse().unwrap();
+                let flow = Flow { transport: Transport::Udp, socket: 0, remote };
+                let received = self.moment();
+                self.input(Input::Datagram { flow, received, bytes });
+            }
+            Event::ToPeer { call, entry, bytes } => self.reach_peer(call, entry, &bytes),
+            Event::Tick { call, leg, tick } => self.peer(call, leg, |ua, cx| ua.tick(tick, cx)),
+            Event::Fork { call, leg, tag } => {
+                let (now, mut out) = (self.now, Vec::new());
+                let leg_of = &self.calls[call].legs[leg];
+                if leg_of.dead {
+                    return;
+                }
+                let faults = &mut Vec::new();
+                let mut cx = Cx { now, rng: &mut self.rng, out: &mut out, faults };
+                let fork = leg_of.fork(tag, now, &mut cx);
+                self.calls[call].legs.push(fork);
+                self.carry_out(call, self.calls[call].legs.len() - 1, out);
+            }
+            Event::Media(life, event) if self.up && life == self.life => {
+                self.input(Input::Media(event));
+            }
+            Event::Listen(life, id) if self.up && life == self.life => self.listen(id),
+            Event::Media(..) | Event::Listen(..) => {}
+            Event::Crash(_) if !self.up => {}
+            Event::Crash(true) => self.dying = true,
+            Event::Crash(false) => self.crash(),
+            Event::Start => self.start(),
+            Event::Verify { call } => {
+                let (now, met) = (self.now, &self.calls[call]);
+                self.ledger.converged(call, met, now);
+            }
+            Event::WallJump => {
+                let jump = i64::try_from(self.rng.below(7_200_000)).unwrap() - 3_600_000;
+                self.wall += jump * 1_000_000;
+            }
+        }
+    }
+
+    /// The relay hears nobody on either side for a minute.
+    fn listen(&mut self, id: CallId) {
+        let Some(&call) = self.relays.get(&id) else { return };
+        let talks = |ua: &Ua| !ua.dead && matches!(ua.state, State::Up | State::Answered);
+        if !self.calls[call].legs.iter().any(talks) {
+            self.input(Input::Media(MediaEvent::Silent { call: id, since: self.moment() }));
+        }
+        self.later(self.now + 60 * SECOND, Event::Listen(self.life, id));
+    }
+}

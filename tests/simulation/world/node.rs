@@ -1,0 +1,156 @@
+//! The world's side of the switch: its inputs, its journal, its relay, its crashes.
+
+use cooee_model::ids::Side;
+use cooee_model::media::{MediaCommand, MediaEvent, StreamStats};
+use cooee_model::moment::Moment;
+use cooee_signalling::call::context::{Output, Record};
+use cooee_signalling::call::peers::Place;
+use cooee_signalling::message::transport::Transport;
+use cooee_signalling::switch::Switch;
+use cooee_signalling::switch::input::Input;
+
+use crate::script::{MS, SECOND};
+use crate::world::plans::node;
+use crate::world::{A, B, C, Event, World};
+
+impl World {
+    /// Tells the switch where B is.
+    pub(super) fn introduce(&mut self) {
+        for (trunk, host) in [(1, B), (2, C)] {
+            let peers = vec![Place::new(Transport::Udp, host.parse().unwrap())];
+            self.input(Input::Peers { trunk, peers });
+        }
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment::new(self.now, self.wall + i64::try_from(self.now).unwrap())
+    }
+
+    /// Everything but the journal is lost.
+    pub(super) fn crash(&mut self) {
+        (self.up, self.dying) = (false, false);
+        self.life += 1;
+        self.relays.clear();
+        self.ledger.restarted = self.now;
+        let wait = self.rng.between(100 * MS, 3 * SECOND);
+        self.later(self.now + wait, Event::Start);
+        if self.trace {
+            let now = self.now;
+            self.calls.iter_mut().for_each(|met| met.log.note(now, "the node dies".to_owned()));
+        }
+    }
+
+    /// The node begins again, on what the journal has.
+    pub(super) fn start(&mut self) {
+        self.up = true;
+        let now = self.moment();
+        self.switch = Switch::new(node(&self.plan, &mut self.rng), now);
+        self.introduce();
+        let images: Vec<_> = self.snapshots.iter().map(|(id, i)| (*id, i.clone())).collect();
+        let mut out = Output::default();
+        self.switch.recover(now, &images, true, &mut out);
+        self.take(&mut out);
+    }
+
+    pub(super) fn input(&mut self, input: Input) {
+        let now = self.moment();
+        let mut out = std::mem::take(&mut self.out);
+        self.switch.handle(now, input, &mut out);
+        if self.dying {
+            out.sends.clear();
+            out.media.clear();
+        }
+        self.take(&mut out);
+        out.clear();
+        self.out = out;
+        if self.dying {
+            self.crash();
+        }
+    }
+
+    /// What the switch decided: the journal first, then the wire, then the relay.
+    pub(super) fn take(&mut self, out: &mut Output) {
+        for record in out.records.drain(..) {
+            match &record {
+                Record::Fact(fact) => {
+                    self.mix(&[fact.seq.to_be_bytes(), [0; 4]].concat());
+                    let call = self.ledger.fact(fact);
+                    if self.trace
+                        && let Some(met) = call.and_then(|c| self.calls.get_mut(c))
+                    {
+                        let text = format!("{:?}", fact.what);
+                        met.log.note(self.now, text.chars().take(110).collect());
+                    }
+                }
+                Record::Snapshot(call, bytes) => {
+                    self.mix(bytes);
+                    self.ledger.snapshot(*call);
+                    self.snapshots.insert(*call, bytes.clone());
+                }
+                Record::Gone(call) => {
+                    self.ledger.gone(*call);
+                    self.snapshots.remove(call);
+                }
+            }
+        }
+        for send in std::mem::take(&mut out.sends) {
+            self.mix(&send.bytes);
+            let to = send.flow.remote.to_string();
+            let (side, host) = match to.as_str() {
+                A => (Side::A, A),
+                B => (Side::B, B),
+                C => (Side::B, C),
+                _ => {
+                    self.ledger.faults.push((0, format!("a datagram to a stranger, {to}")));
+                    continue;
+                }
+            };
+            self.sent(side, host, send.bytes);
+        }
+        for command in std::mem::take(&mut out.media) {
+            self.media(command);
+        }
+    }
+
+    pub(super) fn media(&mut self, command: MediaCommand) {
+        match command {
+            MediaCommand::Open { call, .. } => {
+                let Some(number) = self.ledger.call_of(call) else { return };
+                self.relays.insert(call, number);
+                self.later(self.now + 60 * SECOND, Event::Listen(self.life, call));
+            }
+            MediaCommand::Mark { call, .. } => {
+                for side in [Side::A, Side::B] {
+                    let at = self.now + self.rng.below(200 * MS);
+                    let moment = Moment::new(at, 0);
+                    let event = MediaEvent::Forwarded { call, side, at: moment };
+                    self.later(at, Event::Media(self.life, event));
+                }
+            }
+            MediaCommand::Close { call } => {
+                self.relays.remove(&call);
+                // Now and then the relay is slow, and now and then it says nothing at all.
+                let wait = match self.rng.below(50) {
+                    0 => return,
+                    1 => self.rng.below(8 * SECOND),
+                    _ => self.rng.below(20 * MS),
+                };
+                let (a, b) = (StreamStats::default(), StreamStats::default());
+                let closed = Event::Media(self.life, MediaEvent::Closed { call, a, b });
+                self.later(self.now + wait, closed);
+            }
+            MediaCommand::Peer { .. } | MediaCommand::Hold { .. } => {}
+        }
+    }
+
+    /// Everything that left the switch goes into the run's fingerprint.
+    pub(super) fn mix(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let word = u64::from_le_bytes(word) ^ self.now;
+            self.done.hash =
+                (self.done.hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        }
+    }
+}
