@@ -43,6 +43,7 @@ class Row:
     codes: tuple = (200,)
     cdr: dict = field(default_factory=dict)
     silent: bool = False
+    within_s: float | None = None
 
     @property
     def caller(self):
@@ -98,7 +99,8 @@ ROWS = [
         cdr={"outcome": "busy", "sip_final": 486}, **GENERIC),
     Row("no_answer", 17, "uac_refused", "uas_no_answer", codes=(480,),
         cdr={"outcome": "no_answer", "sip_final": 480}),
-    Row("nobody", 18, "uac_refused", None, codes=(500, 502, 503, 504), cdr={"outcome": failure}),
+    # ICMP says that nobody is there: no timer is waited for.
+    Row("nobody", 18, "uac_refused", None, codes=(503,), cdr={"outcome": failure}, within_s=1),
     Row("hold", 19, "uac_reinvite_hold", "uas_reinvite",
         cdr={**CONNECTED, "hold_count": 1, "hold_ms": held_once}),
     Row("early_media", 21, "uac_early_media", "uas_early_media", cdr=CONNECTED),
@@ -162,7 +164,7 @@ def run_row(row, where, node):
             complaints.append(f"A said: {a.errors()}")
         if b and (unwell := checks.sipp_went(f"B {b_scenario}", b.wait(10), b.stat(), row.calls)):
             complaints += [*unwell, f"B said: {b.errors()}"]
-        complaints += codes_complaints(row, a, node)
+        complaints += codes_complaints(row, a, node) + delay_complaints(row, a)
         figures = {"calls": row.calls, "a": a.stat(), "b": b.stat() if b else None}
         if node and row.cdr is not None:
             complaints += cdr_complaints(row, node, a, b, figures)
@@ -187,6 +189,21 @@ def codes_complaints(row, a, node):
     if len(finals) == row.calls and not wrong:
         return []
     return [f"A heard {wrong or finals}, wanted {row.codes} for {row.calls} calls"]
+
+
+def delay_complaints(row, a):
+    """A heard its final code as soon as the row wants."""
+    if row.within_s is None:
+        return []
+    begun, took = {}, {}
+    for sent, clock, text in a.messages():
+        call_id = header(text, "Call-ID")
+        if sent:
+            begun.setdefault(call_id, clock)
+        elif not text.startswith("SIP/2.0 1"):
+            took.setdefault(call_id, clock - begun[call_id])
+    slow = {call_id: f"{s:.3f} s" for call_id, s in took.items() if s >= row.within_s}
+    return [f"A was told after {slow}, wanted {row.within_s} s"] if slow or not took else []
 
 
 def cdr_complaints(row, node, a, b, figures):

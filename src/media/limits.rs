@@ -47,3 +47,7 @@ pub const STAMP_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// File descriptors left for everything but the port pool; a pool that leaves fewer is refused.
 pub const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// How often a call on a socket that hears ICMP is made again, because it may have failed for an
+/// earlier datagram.
+pub const PENDING_ERRORS: usize = 4;

@@ -59,7 +59,8 @@ impl Pool {
         let count = u64::from(last - first).div_ceil(2);
         raise_descriptors(count)?;
 
-        let options = SocketOptions { recv_buffer: Some(RTP_RECV_BUFFER_BYTES), dscp, shut: true };
+        let recv_buffer = Some(RTP_RECV_BUFFER_BYTES);
+        let options = SocketOptions { recv_buffer, dscp, shut: true, hears_icmp: false };
         let mut pairs = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
         for port in (first..last).step_by(2) {
             pairs.push(bind_pair(ip, port, options)?.map(Arc::new));

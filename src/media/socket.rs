@@ -22,7 +22,7 @@ use cooee_model::moment::Moment;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::limits::{BATCH_MAX, DRAIN_BATCHES, STAMP_AGE_MAX};
+use crate::limits::{BATCH_MAX, DRAIN_BATCHES, PENDING_ERRORS, STAMP_AGE_MAX};
 
 /// The present, on both clocks.
 pub fn now() -> Moment {
@@ -54,6 +54,9 @@ pub struct SocketOptions {
     pub dscp: u8,
     /// Starts deaf: [`Socket::shut`] is in force before the port is bound.
     pub shut: bool,
+    /// The kernel keeps what ICMP says of the datagrams sent (`IP_RECVERR`); who asks for that
+    /// reads it (`MSG_ERRQUEUE`) when the socket signals an error.
+    pub hears_icmp: bool,
 }
 
 /// A non-blocking UDP socket whose datagrams carry the kernel's receive time.
@@ -62,6 +65,7 @@ pub struct SocketOptions {
 #[derive(Debug)]
 pub struct Socket {
     inner: UdpSocket,
+    hears_icmp: bool,
 }
 
 /// How far [`Socket::send`] came.
@@ -84,7 +88,7 @@ impl Socket {
         let family = if addr.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let fd = socket(family, SockType::Datagram, flags, None)?;
-        let this = Self { inner: UdpSocket::from(fd) };
+        let this = Self { inner: UdpSocket::from(fd), hears_icmp: options.hears_icmp };
         this.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)?;
         if let Some(bytes) = options.recv_buffer {
             let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
@@ -93,9 +97,11 @@ impl Socket {
         let class = libc::c_int::from(options.dscp & 63) << 2;
         if addr.is_ipv4() {
             this.set(libc::IPPROTO_IP, libc::IP_TOS, &class)?;
+            this.set(libc::IPPROTO_IP, libc::IP_RECVERR, &libc::c_int::from(this.hears_icmp))?;
         } else {
             this.set(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &1)?;
             this.set(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class)?;
+            this.set(libc::IPPROTO_IPV6, libc::IPV6_RECVERR, &libc::c_int::from(this.hears_icmp))?;
         }
         if options.shut {
             this.shut()?;
@@ -158,7 +164,7 @@ impl Socket {
     /// Sends datagrams in order until one is not taken. Neither blocks nor copies nor allocates.
     pub fn send<'a>(&self, datagrams: impl IntoIterator<Item = (&'a [u8], SocketAddr)>) -> Sent {
         let mut rest = datagrams.into_iter();
-        let mut count = 0;
+        let (mut count, mut failed) = (0, 0);
         loop {
             let mut names = [const { MaybeUninit::<Address>::uninit() }; BATCH_MAX];
             let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
@@ -183,9 +189,10 @@ impl Socket {
                     libc::sendmmsg(self.inner.as_raw_fd(), first, left, libc::MSG_NOSIGNAL)
                 };
                 match usize::try_from(rc) {
-                    Ok(taken) => done += taken,
+                    Ok(taken) => (done, failed) = (done + taken, 0),
                     Err(_) => match io::Error::last_os_error() {
                         e if e.kind() == io::ErrorKind::Interrupted => {}
+                        e if self.may_be_of_another(&e, &mut failed) => {}
                         e => return Sent { count: count + done, stopped: Some(e) },
                     },
                 }
@@ -195,6 +202,16 @@ impl Socket {
                 return Sent { count, stopped: None };
             }
         }
+    }
+
+    /// Whether a call may have failed for an earlier datagram: where ICMP is heard, the kernel
+    /// also tells it once as the error of whatever is called next, which has then done nothing.
+    /// Such a call is made again, so that no datagram is lost for another; `failed` counts, since
+    /// the error may be the call's own.
+    fn may_be_of_another(&self, error: &io::Error, failed: &mut usize) -> bool {
+        *failed += 1;
+        let told = self.hears_icmp && error.kind() != io::ErrorKind::WouldBlock;
+        told && *failed <= PENDING_ERRORS
     }
 
     fn set<T>(&self, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
@@ -302,6 +319,7 @@ impl RecvBatch {
             let name_len = size_of::<Address>() as libc::socklen_t;
             header.write(message(&mut slot.address, name_len, part, Some(&mut slot.control)));
         }
+        let mut failed = 0;
         let count = loop {
             // SAFETY: the first `slots.len()` headers were written just above (`new` keeps that
             // below the arrays' length), and each points to its own room, part, address and
@@ -318,6 +336,7 @@ impl RecvBatch {
             match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::Interrupted => {}
                 e if e.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                e if socket.may_be_of_another(&e, &mut failed) => {}
                 e => return Err(e),
             }
         };

@@ -109,7 +109,14 @@ impl Engine {
             for event in events.iter().take(count) {
                 match event.data() {
                     BELL => self.take_letters(),
-                    number => self.take_datagrams(u16::try_from(number).unwrap_or(u16::MAX)),
+                    number => {
+                        let number = u16::try_from(number).unwrap_or(u16::MAX);
+                        self.take_datagrams(number);
+                        // After what was answered: an answer outweighs what ICMP says.
+                        if event.events().contains(EpollFlags::EPOLLERR) {
+                            self.take_errors(number);
+                        }
+                    }
                 }
             }
             self.turn();
@@ -136,6 +143,13 @@ impl Engine {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, number, "a SIP socket cannot be read"),
         }
+    }
+
+    fn take_errors(&mut self, number: u16) {
+        let counts = self.parts.udp.hear_icmp(number, &mut self.inputs);
+        let [unreachable, other] = &self.parts.telemetry.engine.icmp;
+        unreachable.fetch_add(counts.0, Ordering::Relaxed);
+        other.fetch_add(counts.1, Ordering::Relaxed);
     }
 
     fn take_letters(&mut self) {

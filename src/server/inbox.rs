@@ -3,8 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use cooee_signalling::switch::input::Input;
+use cooee_signalling::transaction::flow::Transmit;
+use cooee_telemetry::Telemetry;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use tokio::sync::oneshot;
@@ -43,6 +46,26 @@ impl Inbox {
     /// Wakes the engine without an input.
     pub fn ring(&self) {
         let _ = self.bell.write(1);
+    }
+}
+
+/// The way back to the engine, for messages that cannot be sent.
+#[derive(Clone)]
+pub struct Post {
+    /// Where they go.
+    pub inbox: Inbox,
+    /// Where they are counted.
+    pub telemetry: Arc<Telemetry>,
+}
+
+impl Post {
+    /// Gives a message back.
+    pub fn give_back(&self, message: Transmit) {
+        self.telemetry.engine.send_errors.fetch_add(1, Relaxed);
+        let Transmit { flow, bytes, .. } = message;
+        if !self.inbox.push(Input::Unsent { flow, bytes }) {
+            self.telemetry.engine.queue_full.fetch_add(1, Relaxed);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod engine;
 pub mod error;
 pub mod hep;
 pub mod hops;
+pub mod icmp;
 pub mod inbox;
 pub mod names;
 pub mod node;

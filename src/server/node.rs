@@ -32,7 +32,7 @@ use crate::clock;
 use crate::engine::{self, Parts};
 use crate::error::Error;
 use crate::hep::Hep;
-use crate::inbox::{Inbox, inbox};
+use crate::inbox::{Inbox, Post, inbox};
 use crate::names;
 use crate::outbound::Outbound;
 use crate::outbox::{self, Outbox};
@@ -126,10 +126,11 @@ impl Node {
         let (spine, spine_thread) = Spine::start(Arc::clone(&telemetry))?;
         let told = spine.clone();
         let hosts = Hosts::default();
+        let post = Post { inbox: inbox.clone(), telemetry: Arc::clone(&telemetry) };
         let (streams, streams_thread) =
-            start_streams((bound, hosts.clone()), &udp, loaded, &inbox, &telemetry)?.unzip();
+            start_streams((bound, hosts.clone()), &udp, loaded, &post)?.unzip();
         let ways = (Arc::clone(&udp), streams);
-        let outbound = Outbound::new(ways, journal, relay, spine, Arc::clone(&telemetry));
+        let outbound = Outbound::new(ways, journal, relay, spine, post);
         let stop = Arc::new(AtomicBool::new(false));
         let hep = loaded.hep.as_ref().map(|settings| {
             let locals = udp.locals().iter().map(|local| local.address).collect();
@@ -285,16 +286,15 @@ fn start_streams(
     (bound, hosts): (Bound, Hosts),
     udp: &Udp,
     loaded: &Loaded,
-    inbox: &Inbox,
-    telemetry: &Arc<Telemetry>,
+    post: &Post,
 ) -> Result<Option<(Streams, JoinHandle<()>)>, Error> {
     if bound.locals().is_empty() {
         return Ok(None);
     }
     let secure = loaded.sip.tls.as_ref().map(Tls::load).transpose()?.map(|tls| (tls, hosts));
     let first = u16::try_from(udp.sockets().len()).unwrap_or(u16::MAX);
-    let (inbox, telemetry) = (inbox.clone(), Arc::clone(telemetry));
-    Ok(Some(Streams::start((bound, secure), first, loaded.sip.streams.into(), inbox, telemetry)?))
+    let settings = loaded.sip.streams.into();
+    Ok(Some(Streams::start((bound, secure), first, settings, post.clone())?))
 }
 
 pub(crate) fn identity(loaded: &Loaded, plan: &Plan) -> Identity {

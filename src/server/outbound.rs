@@ -11,13 +11,14 @@ use cooee_model::media::MediaCommand;
 use cooee_model::sample::Sample;
 use cooee_signalling::call::context::{Output, Record};
 use cooee_signalling::transaction::flow::Transmit;
-use cooee_telemetry::Telemetry;
 use cooee_telemetry::measure::Measure;
 use cooee_telemetry::recorder::Recorder;
 use cooee_telemetry::stats::Direction;
+use nix::errno::Errno;
 
 use crate::clock;
 use crate::hops::{Hops, nanos};
+use crate::inbox::Post;
 use crate::spine::{Spine, Told};
 use crate::streams::Streams;
 use crate::udp::Udp;
@@ -32,7 +33,7 @@ pub struct Outbound {
     journal: Journal,
     relay: Option<Relay>,
     spine: Spine,
-    telemetry: Arc<Telemetry>,
+    post: Post,
     hops: Hops,
     append: Recorder,
     trunk_rtt: Recorder,
@@ -46,13 +47,13 @@ impl Outbound {
         journal: Journal,
         relay: Option<Relay>,
         spine: Spine,
-        telemetry: Arc<Telemetry>,
+        post: Post,
     ) -> Self {
-        let hops = Hops::new(&telemetry);
-        let append = telemetry.recorder(Measure::JournalAppend);
-        let trunk_rtt = telemetry.recorder(Measure::TrunkRtt);
+        let hops = Hops::new(&post.telemetry);
+        let append = post.telemetry.recorder(Measure::JournalAppend);
+        let trunk_rtt = post.telemetry.recorder(Measure::TrunkRtt);
         let losing = false;
-        Self { udp, streams, journal, relay, spine, telemetry, hops, append, trunk_rtt, losing }
+        Self { udp, streams, journal, relay, spine, post, hops, append, trunk_rtt, losing }
     }
 
     /// The journal.
@@ -92,7 +93,7 @@ impl Outbound {
             self.spine.tell(Told::Note(note));
         }
         for heard in out.heard.drain(..) {
-            self.telemetry.hooks.heard(heard);
+            self.post.telemetry.hooks.heard(heard);
         }
         for rtt in out.rtts.drain(..) {
             self.trunk_rtt.record(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
@@ -164,7 +165,7 @@ impl Outbound {
         }
         for transmit in sends {
             let (method, code) = peek(&transmit.bytes);
-            self.telemetry.engine.messages.count(Direction::Out, method, code);
+            self.post.telemetry.engine.messages.count(Direction::Out, method, code);
         }
     }
 
@@ -176,12 +177,19 @@ impl Outbound {
         }
     }
 
-    /// A datagram that the kernel does not take is lost, as any datagram may be: its transaction
-    /// sends it again.
+    /// A datagram that the kernel does not take. Where it only has no room, or the firewall has
+    /// none, it is lost as any datagram may be, and its transaction sends it again; else there is
+    /// no way (RFC 3261, 8.1.3.1), and the switch is told.
     fn refused(&self, error: &io::Error, transmit: Option<&Transmit>) {
-        self.telemetry.engine.send_errors.fetch_add(1, Relaxed);
-        let to = transmit.map(|t| t.flow.remote.to_string()).unwrap_or_default();
-        tracing::warn!(%error, to, "a SIP message was not sent");
+        use Errno::{EAGAIN, ENOBUFS, ENOMEM, EPERM};
+        let Some(transmit) = transmit else { return };
+        tracing::warn!(%error, to = %transmit.flow.remote, "a SIP message was not sent");
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(EAGAIN | ENOBUFS | ENOMEM | EPERM) => {
+                self.post.telemetry.engine.send_errors.fetch_add(1, Relaxed);
+            }
+            _ => self.post.give_back(transmit.clone()),
+        }
     }
 }
 

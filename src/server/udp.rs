@@ -12,6 +12,7 @@ use cooee_signalling::transaction::flow::Flow;
 
 use crate::clock;
 use crate::error::Error;
+use crate::icmp::{self, ERRORS_A_TURN, Icmp};
 
 /// Datagrams that one receive call takes.
 pub const BATCH: usize = 32;
@@ -37,7 +38,8 @@ impl Udp {
     pub fn bind(binds: &[SocketAddr], advertise: Option<IpAddr>) -> Result<Self, Error> {
         let mut udp = Self { sockets: Vec::new(), locals: Vec::new() };
         for &address in binds {
-            let options = SocketOptions { recv_buffer: Some(RECV_BUFFER), ..Default::default() };
+            let recv_buffer = Some(RECV_BUFFER);
+            let options = SocketOptions { recv_buffer, hears_icmp: true, ..Default::default() };
             let named = |source| Error::Sip { address, source };
             let socket = Socket::bind(address, options).map_err(named)?;
             let port = socket.local_addr().map_err(named)?.port();
@@ -81,6 +83,26 @@ impl Udp {
             });
         }
         Ok(taken > 0)
+    }
+
+    /// Takes what ICMP says of what a socket has sent, some of it: to be called where the socket
+    /// signals an error. Gives how many errors say that a message does not get where it was to go,
+    /// which are inputs now, and how many say something else.
+    pub fn hear_icmp(&self, number: u16, inputs: &mut Vec<Input>) -> (u64, u64) {
+        let Some(socket) = self.sockets.get(usize::from(number)) else { return (0, 0) };
+        let (mut unreachable, mut other) = (0, 0);
+        for Icmp { to, quoted, is_unreachable } in
+            std::iter::from_fn(|| icmp::next(socket)).take(ERRORS_A_TURN)
+        {
+            if is_unreachable {
+                unreachable += 1;
+                let flow = Flow { transport: Transport::Udp, socket: number, remote: to };
+                inputs.push(Input::Unsent { flow, bytes: quoted });
+            } else {
+                other += 1;
+            }
+        }
+        (unreachable, other)
     }
 
     /// Room for one batch.

@@ -124,6 +124,16 @@ pub const ROWS: &[Row] = &[
         "SIP sends that the kernel refused",
         |t, series| one(series, &t.engine.send_errors),
     ),
+    counter(
+        "cooee_sip_icmp_total",
+        &["says"],
+        "ICMP errors that came for our SIP datagrams",
+        |t, series| {
+            let [unreachable, other] = &t.engine.icmp;
+            series.put(&["unreachable"], unreachable.load(Ordering::Relaxed))?;
+            series.put(&["other"], other.load(Ordering::Relaxed))
+        },
+    ),
     gauge("cooee_sip_connections", &["transport"], "SIP connections", |t, series| {
         let [tcp, tls] = &t.streams.connections_now;
         series.put(&["tcp"], tcp.load(Ordering::Relaxed))?;

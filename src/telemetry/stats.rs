@@ -96,6 +96,8 @@ pub struct EngineStats {
     pub parse_errors: AtomicU64,
     /// Sends that the kernel refused.
     pub send_errors: AtomicU64,
+    /// What ICMP said of our datagrams: that they do not get there, and anything else.
+    pub icmp: [AtomicU64; 2],
     /// Inputs lost because the engine's queue was full.
     pub queue_full: AtomicU64,
     /// Facts and refusals that telemetry never saw, because too many waited.

@@ -11,6 +11,7 @@ mod failover;
 mod fence;
 mod found;
 mod headers;
+mod icmp;
 mod lines;
 mod midcall;
 mod odd;

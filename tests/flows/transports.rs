@@ -7,6 +7,7 @@ use cooee_model::account::Outcome;
 use cooee_signalling::call::peers::Place;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::switch::input::Input;
+use cooee_signalling::transaction::flow::Flow;
 
 use crate::world::*;
 
@@ -25,8 +26,10 @@ fn b_by_tcp() -> World {
     world
 }
 
-fn unsent(message: &str) -> Input {
-    Input::Unsent { bytes: Bytes::from(message.to_owned()) }
+/// The transport gives the last message that went to `to` back.
+fn unsent(to: &str, message: &str) -> Input {
+    let flow = Flow { transport: Transport::Tcp, socket: 1, remote: to.parse().unwrap() };
+    Input::Unsent { flow, bytes: Bytes::from(message.to_owned()) }
 }
 
 fn way(world: &World) -> String {
@@ -108,7 +111,7 @@ fn flow_75_a_connection_lost_in_a_call_ends_nothing() {
     world.by_tcp(B, b_says(200, &b_invite, "", SDP_B));
     let ok = last_to(&world, A_STREAM, "200 INVITE");
     // The 2xx came back unsent once: it is sent again in its time, and the call goes on.
-    world.input(unsent(&ok));
+    world.input(unsent(A_STREAM, &ok));
     world.by_tcp(A_STREAM, contact_of_a(a_asks("ACK", 1, &ok, "")));
     assert_eq!(world.switch.gauges().calls, 1);
     // A comes back by another connection.
@@ -125,7 +128,7 @@ fn what_could_not_be_sent_fails_at_once() {
     let mut world = b_by_tcp();
     world.a(invite("", SDP_A));
     let b_invite = world.last_b("INVITE");
-    world.input(unsent(&b_invite));
+    world.input(unsent(B, &b_invite));
     assert_eq!(world.heard_a().last().unwrap(), "503 INVITE");
     let account = world.account();
     assert_eq!((account.outcome, account.sip_final), (Outcome::Technical, 503));
@@ -135,7 +138,7 @@ fn what_could_not_be_sent_fails_at_once() {
     world.a(invite("", SDP_A));
     let b_invite = world.last_b("INVITE");
     world.by_tcp(B, b_says(180, &b_invite, "", ""));
-    world.input(unsent(&b_invite));
+    world.input(unsent(B, &b_invite));
     assert_eq!(world.switch.gauges().calls, 1);
     assert_eq!(world.heard_a(), ["100 INVITE", "180 INVITE"]);
 }
@@ -147,7 +150,7 @@ fn s9_a_caller_that_cannot_be_told_has_left() {
     let b_invite = world.last_b("INVITE");
     let trying = last_to(&world, A_STREAM, "100 INVITE");
     world.b(b_says(180, &b_invite, "", ""));
-    world.input(unsent(&trying));
+    world.input(unsent(A_STREAM, &trying));
     assert_eq!(world.heard_b(), ["INVITE", "CANCEL"]);
     let cancel = b_invite.replace("CSeq: 1 INVITE", "CSeq: 1 CANCEL");
     world.b(b_says(200, &cancel, "", ""));

@@ -8,6 +8,7 @@ use cooee_model::trunk::{PeerState, TrunkState};
 use cooee_signalling::call::context::Output;
 use cooee_signalling::switch::input::Input;
 
+use crate::icmp::returned;
 use crate::world::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -59,6 +60,20 @@ fn flow_27_a_trunk_is_down_after_three_failures_and_up_after_two_answers() {
         w.b(b_says(404, &options, "", ""));
     }
     assert_eq!(peer_b(&w).state, "up");
+}
+
+#[test]
+fn flow_11_a_ping_that_icmp_gives_back_is_a_failure() {
+    let mut w = World::changed(&[(NO_PINGS, PINGS)]);
+    let options = asked(&mut w);
+    w.b(b_says(200, &options, "", ""));
+    for _ in 0..3 {
+        assert_eq!(peer_b(&w).state, "up");
+        let options = asked(&mut w);
+        returned(&mut w, B, &options);
+    }
+    assert_eq!(peer_b(&w).state, "down");
+    assert_eq!(w.switch.gauges().transactions, (0, 0));
 }
 
 #[test]

@@ -97,7 +97,8 @@ fn an_address_of_the_other_family_is_refused_and_not_lost_silently() {
 
 #[test]
 fn a_shut_socket_is_deaf_and_what_the_kernel_drops_is_known() {
-    let options = SocketOptions { recv_buffer: Some(RTP_RECV_BUFFER_BYTES), dscp: 0, shut: true };
+    let recv_buffer = Some(RTP_RECV_BUFFER_BYTES);
+    let options = SocketOptions { recv_buffer, shut: true, ..SocketOptions::default() };
     let (to, dest) = bind("127.30.0.5", options);
     let (from, _) = bind("127.30.0.5", SocketOptions::default());
     let mut batch = RecvBatch::new(BATCH_MAX, 2048);

@@ -18,18 +18,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
-use cooee_signalling::switch::input::Input;
 use cooee_signalling::transaction::flow::{Flow, Transmit};
-use cooee_telemetry::Telemetry;
 use cooee_telemetry::stats::Cut;
 use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr};
 use nix::sys::socket::{
@@ -42,7 +38,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 use crate::hops::Hops;
-use crate::inbox::Inbox;
+use crate::inbox::Post;
 use crate::streams::connection::Rest;
 use crate::streams::desk::{Desk, Number, Room};
 use crate::streams::tls::{Hosts, Tls};
@@ -161,12 +157,10 @@ impl Streams {
         (bound, secure): (Bound, Secure),
         first: u16,
         settings: Settings,
-        inbox: Inbox,
-        telemetry: Arc<Telemetry>,
+        post: Post,
     ) -> io::Result<(Self, JoinHandle<()>)> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (orders, taken) = mpsc::channel(ORDERS);
-        let post = Post { inbox, telemetry };
         let streams = Self { orders, post: post.clone() };
         let thread = Builder::new().name("streams".into()).spawn(move || {
             let office = Office {
@@ -188,24 +182,7 @@ impl Streams {
     /// Hands a message over; never blocks.
     pub fn send(&self, message: &Transmit) {
         if self.orders.try_send(message.clone()).is_err() {
-            self.post.give_back(message.bytes.clone());
-        }
-    }
-}
-
-/// The way to the engine.
-#[derive(Clone)]
-struct Post {
-    inbox: Inbox,
-    telemetry: Arc<Telemetry>,
-}
-
-impl Post {
-    /// A message that cannot be sent.
-    fn give_back(&self, bytes: Bytes) {
-        self.telemetry.engine.send_errors.fetch_add(1, Relaxed);
-        if !self.inbox.push(Input::Unsent { bytes }) {
-            self.telemetry.engine.queue_full.fetch_add(1, Relaxed);
+            self.post.give_back(message.clone());
         }
     }
 }
@@ -312,7 +289,7 @@ impl Office {
             Err((message, Some(number))) => {
                 self.post.telemetry.streams.count(Cut::Full);
                 self.forget(number);
-                self.post.give_back(message.bytes);
+                self.post.give_back(message);
             }
         }
     }
@@ -324,7 +301,7 @@ impl Office {
             Ok(added) => added,
             Err(cut) => {
                 self.post.telemetry.streams.count(cut);
-                return self.post.give_back(message.bytes);
+                return self.post.give_back(message);
             }
         };
         // The queue is new: there is room.
@@ -413,7 +390,7 @@ impl Office {
             self.post.telemetry.streams.count(cut);
         }
         for message in rest.messages {
-            if rest.of_use { self.dispatch(message) } else { self.post.give_back(message.bytes) }
+            if rest.of_use { self.dispatch(message) } else { self.post.give_back(message) }
         }
     }
 

@@ -2,15 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use cooee_model::moment::Moment;
-use cooee_telemetry::Identity;
+use cooee_signalling::switch::input::Input;
+use cooee_telemetry::{Identity, Telemetry};
 
 mod secure;
 
 use super::*;
-use crate::inbox::{Letters, inbox};
+use crate::inbox::{Letters, Post, inbox};
 
 /// Long enough for a busy machine; a test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,8 +52,8 @@ impl Ground {
         };
         let telemetry = Arc::new(Telemetry::new(identity, Moment::new(0, 0)));
         let (inbox, letters) = inbox().unwrap();
-        let (streams, _thread) =
-            Streams::start((bound, secure), 0, settings, inbox, Arc::clone(&telemetry)).unwrap();
+        let post = Post { inbox, telemetry: Arc::clone(&telemetry) };
+        let (streams, _thread) = Streams::start((bound, secure), 0, settings, post).unwrap();
         Self { streams, letters, telemetry, address }
     }
 
@@ -75,7 +78,7 @@ impl Ground {
 
     fn given_back(&self) -> String {
         match self.next() {
-            Input::Unsent { bytes } => text(&bytes),
+            Input::Unsent { bytes, .. } => text(&bytes),
             other => panic!("{other:?}"),
         }
     }

@@ -3,6 +3,7 @@
 use cooee_model::ids::Side;
 
 use crate::call::context::{Cx, Owner, Purpose};
+use crate::call::hangup::Silence;
 use crate::call::setup::sdp_of;
 use crate::call::{Call, Path};
 use crate::leg::dialog::{cancel_of, response_to};
@@ -352,11 +353,21 @@ impl Call {
         self.reply_passed(cx, &relay, Passed { code: 503, ..Passed::default() });
     }
 
-    /// A request that was passed on has had no answer (timers B and F).
-    pub fn relay_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId) {
+    /// A request that was passed on has had no answer (timers B and F), which ends the dialog
+    /// (RFC 3261, 12.2.1.2); or it never left, which is as good as 503 (8.1.3.1): the call stays as
+    /// it was.
+    pub fn relay_unanswered(&mut self, cx: &mut Cx<'_>, client: ClientId, why: Silence) {
         let Some(at) = self.relays.iter().position(|r| r.client == client) else { return };
         let relay = self.relays.swap_remove(at);
         let to = relay.from.other();
+        if why == Silence::Unsent {
+            if relay.offers() {
+                self.audio = relay.audio;
+            } else if relay.across == Method::Refer {
+                self.referral = None;
+            }
+            return self.reply_passed(cx, &relay, Passed { code: 503, ..Passed::default() });
+        }
         self.reply_passed(cx, &relay, Passed { code: 408, ..Passed::default() });
         self.dialog_lost(cx, to, 408);
     }

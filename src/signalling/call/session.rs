@@ -8,6 +8,7 @@ use cooee_model::ids::Side;
 
 use crate::call::Call;
 use crate::call::context::{Alarm, Cx, Purpose};
+use crate::call::hangup::Silence;
 use crate::call::midcall::Relay;
 use crate::call::setup::sdp_of;
 use crate::leg::half::{ALLOW, Leg};
@@ -218,8 +219,23 @@ impl Call {
         self.sleep(cx, side);
     }
 
-    /// No answer to our refresh (timers B and F), or one that says that the dialog is gone.
-    pub fn refresh_lost(&mut self, cx: &mut Cx<'_>, side: Side, code: u16) {
+    /// No answer to our refresh (timers B and F); or it never left, which is as good as 503
+    /// (RFC 3261, 8.1.3.1): it is tried again.
+    pub fn refresh_unanswered(&mut self, cx: &mut Cx<'_>, side: Side, why: Silence) {
+        if why != Silence::Unsent {
+            return self.refresh_lost(cx, side, 408);
+        }
+        // Where there is no time left, a refresh stays under way: the limit ends the session.
+        if let Some(leg) = self.leg_mut(side)
+            && leg.session.unsent(cx.now)
+        {
+            leg.refreshing = None;
+        }
+        self.sleep(cx, side);
+    }
+
+    /// No answer to our refresh, or one that says that the dialog is gone.
+    fn refresh_lost(&mut self, cx: &mut Cx<'_>, side: Side, code: u16) {
         if let Some(leg) = self.leg_mut(side) {
             leg.refreshing = None;
         }

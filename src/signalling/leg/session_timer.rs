@@ -22,6 +22,8 @@ use crate::transaction::layer::ClientId;
 
 /// Refreshes that a peer may refuse, and 422s in a row, before we let it be.
 const TRIES: u32 = 3;
+/// Nearer to the limit than this no refresh that did not leave is tried again.
+const AT_LEAST: Duration = Duration::from_secs(4);
 /// The longest Min-SE that we bow to, seconds.
 const LONGEST_MIN_SE: u32 = 86_400;
 /// Min-SE where nobody names one (RFC 4028, 5), seconds.
@@ -230,6 +232,14 @@ impl Session {
         }
         let rest = self.limit() - now;
         self.again = Some(now + wait.unwrap_or(rest / 2).min(self.span()));
+    }
+
+    /// Our refresh never left: tried again half way to the limit. `false`: that is too near, the
+    /// session ends there.
+    pub fn unsent(&mut self, now: Moment) -> bool {
+        let rest = self.limit() - now;
+        self.again = Some(now + rest / 2);
+        rest > AT_LEAST
     }
 
     /// Tells its moments on the clock of this boot.

@@ -35,8 +35,10 @@ pub enum Input {
         /// The bytes.
         bytes: Bytes,
     },
-    /// A message was given back: nothing takes it where it was to go.
+    /// A message was given back, by the transport or by ICMP: nothing takes it where it was to go.
     Unsent {
+        /// The way that it was to go.
+        flow: Flow,
         /// The message, or its first part.
         bytes: Bytes,
     },

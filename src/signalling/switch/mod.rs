@@ -135,7 +135,7 @@ impl Switch {
             Input::Datagram { flow, received, bytes } => {
                 self.datagram(now, received, flow, bytes, out);
             }
-            Input::Unsent { bytes } => self.unsent(now, bytes, out),
+            Input::Unsent { flow, bytes } => self.unsent(now, flow, bytes, out),
             Input::Media(event) => {
                 self.step(now, now, event.call(), out, |call, cx| call.media_seen(cx, &event));
             }

@@ -100,15 +100,17 @@ impl Switch {
         }
     }
 
-    /// A message was given back by the transport. A request has failed at once (RFC 3261, 8.1.3.1);
-    /// a caller that cannot be told what becomes of its INVITE has left.
-    pub(super) fn unsent(&mut self, now: Moment, bytes: Bytes, out: &mut Output) {
+    /// A message was given back. A request has failed at once (RFC 3261, 8.1.3.1); a caller that
+    /// cannot be told on its connection what becomes of its INVITE has left. What ICMP says of an
+    /// ACK or a response is nothing to go by: the next copy may get there.
+    pub(super) fn unsent(&mut self, now: Moment, flow: Flow, bytes: Bytes, out: &mut Output) {
         let Ok(message) = Message::read(bytes) else { return };
         if message.is_request() {
-            if let Some((client, owner)) = self.core.tx.unsent(&message) {
+            if let Some((client, owner)) = self.core.tx.unsent(flow, &message) {
                 self.unanswered(now, owner, client, Silence::Unsent, out);
             }
-        } else if message.method() == Method::Invite
+        } else if flow.transport.is_reliable()
+            && message.method() == Method::Invite
             && let Some((invite, Owner::Leg(slot, ..))) = self.core.tx.invite_of(&message)
         {
             self.step_at(now, now, slot, out, |call, cx| call.caller_unreachable(cx, invite));
@@ -137,14 +139,18 @@ impl Switch {
             Owner::Leg(slot, side, purpose) => {
                 self.step_at(now, now, slot, out, |call, cx| match purpose {
                     Purpose::Invite => call.b_unanswered(cx, client, why),
-                    Purpose::Relay => call.relay_unanswered(cx, client),
-                    Purpose::Refresh => call.refresh_lost(cx, side, 408),
+                    Purpose::Relay => call.relay_unanswered(cx, client, why),
+                    Purpose::Refresh => call.refresh_unanswered(cx, side, why),
                     Purpose::Bye => call.leg_gone(side),
                     Purpose::Late => call.late_over(client),
                     Purpose::Cancel | Purpose::Ask | Purpose::Prack => {}
                 });
             }
-            Owner::Line(line) => self.register_failed(now, line, "no answer", out),
+            Owner::Line(line) => {
+                let silent = why != Silence::Unsent;
+                let what = if silent { "no answer" } else { "cannot be reached" };
+                self.register_failed(now, line, what, out);
+            }
             Owner::Ping(peer) => self.ping_failed(now, (peer, client), out),
             Owner::Nobody => {}
         }

@@ -10,6 +10,9 @@
 
 use bytes::Bytes;
 
+use crate::message::name::Name;
+use crate::message::view::Message;
+use crate::message::write::Writer;
 use crate::transaction::flow::Flow;
 use crate::transaction::slots::Slot;
 
@@ -45,4 +48,21 @@ pub struct Client<O> {
     pub(super) cancel: Option<Slot>,
     /// True for that CANCEL: it is found through its INVITE only.
     pub(super) is_cancel: bool,
+}
+
+/// The ACK to a final response other than 2xx (RFC 3261, 17.1.1.3): the INVITE's Request-URI, top
+/// Via, From, Call-ID and Route, the response's To.
+pub(super) fn ack_of_failure(invite: &Bytes, response: &Message) -> Bytes {
+    let Ok(invite) = Message::read(invite.clone()) else { return Bytes::new() };
+    let mut ack = Writer::request(b"ACK", invite.request_uri());
+    ack.header(Name::Via, &[invite.top_via().unwrap_or_default()]);
+    for route in invite.values(Name::Route) {
+        ack.header(Name::Route, &[route]);
+    }
+    ack.number(Name::MaxForwards, 70);
+    ack.header(Name::From, &[invite.value(Name::From).unwrap_or_default()]);
+    ack.header(Name::To, &[response.value(Name::To).unwrap_or_default()]);
+    ack.header(Name::CallId, &[invite.call_id()]);
+    ack.cseq(invite.cseq().map_or(0, |c| c.number), b"ACK");
+    ack.finish(b"", b"")
 }

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use cooee_model::moment::Moment;
 
-use crate::message::name::Name;
 use crate::message::view::{Message, Method};
-use crate::message::write::Writer;
-use crate::transaction::client::{Client, ClientState};
+use crate::transaction::client::{Client, ClientState, ack_of_failure};
 use crate::transaction::flow::{Flow, Measure, Transmit};
 use crate::transaction::key::{Keyed, Token};
 use crate::transaction::limits::{Clock, TRANSACTIONS};
@@ -432,9 +430,9 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// The request that a response answers, or that was given back.
     fn client_of(&self, response: &Message) -> Option<Slot> {
         let token = Token::of_branch(response.via()?.branch())?;
-        response.cseq()?;
         // The secret also tells apart an earlier request that had this place.
         let named = |c: &Client<O>| c.secret == token.secret && !c.is_cancel;
         let adopted = || {
@@ -470,11 +468,13 @@ impl<O: Copy> Transactions<O> {
         self.clients.remove(id.0);
     }
 
-    /// Forgets a request that the transport gave back, and says whose it was. One that has been
-    /// heard goes on: then it was a copy that was given back.
-    pub fn unsent(&mut self, request: &Message) -> Option<(ClientId, O)> {
+    /// Forgets a request that was given back on its way, and says whose it was. One that has been
+    /// heard goes on: then it was a copy that was given back. Of the request its method and branch
+    /// are enough.
+    pub fn unsent(&mut self, flow: Flow, request: &Message) -> Option<(ClientId, O)> {
         let slot = self.client_of(request)?;
-        let client = self.clients.get(slot).filter(|c| c.state == ClientState::Calling)?;
+        let calling = |c: &&Client<O>| c.state == ClientState::Calling && c.flow == flow;
+        let client = self.clients.get(slot).filter(calling)?;
         let owner = client.owner;
         self.clients.remove(slot);
         Some((ClientId(slot), owner))
@@ -574,23 +574,6 @@ impl<O: Copy> Transactions<O> {
             }
         }
     }
-}
-
-/// The ACK to a final response other than 2xx (RFC 3261, 17.1.1.3): the INVITE's Request-URI, top
-/// Via, From, Call-ID and Route, the response's To.
-fn ack_of_failure(invite: &Bytes, response: &Message) -> Bytes {
-    let Ok(invite) = Message::read(invite.clone()) else { return Bytes::new() };
-    let mut ack = Writer::request(b"ACK", invite.request_uri());
-    ack.header(Name::Via, &[invite.top_via().unwrap_or_default()]);
-    for route in invite.values(Name::Route) {
-        ack.header(Name::Route, &[route]);
-    }
-    ack.number(Name::MaxForwards, 70);
-    ack.header(Name::From, &[invite.value(Name::From).unwrap_or_default()]);
-    ack.header(Name::To, &[response.value(Name::To).unwrap_or_default()]);
-    ack.header(Name::CallId, &[invite.call_id()]);
-    ack.cseq(invite.cseq().map_or(0, |c| c.number), b"ACK");
-    ack.finish(b"", b"")
 }
 
 #[cfg(test)]
