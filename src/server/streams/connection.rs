@@ -21,7 +21,8 @@ use crate::streams::desk::{Number, Out};
 /// Room for one read, bytes.
 const READ: usize = 4096;
 
-/// How long a stream that cannot be read any more stays for the answers that are under way.
+/// How long a stream that cannot be read any more stays for the answers that are under way, unless
+/// its peer closes it before.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// How often, and how long between, a message is offered to an engine whose queue is full.
@@ -99,7 +100,10 @@ impl Office {
                     cut = stopped;
                     if cut == Some(Cut::Framing) {
                         let rest = async {
-                            tokio::join!(&mut writing, discard(&mut reader));
+                            tokio::select! {
+                                _ = &mut writing => {}
+                                () = discard(&mut reader) => {}
+                            }
                         };
                         let _ = timeout(LINGER, rest).await;
                     }
