@@ -23,13 +23,16 @@ def free_port():
 
 
 def configuration(data_dir, journal_dir, admin, lines, *, sip=SIP, t1_ms=500, ports="12000-19998",
-                  max_cps=2000, media_mode="relay", hooks=None, more=""):
+                  max_cps=2000, media_mode="relay", hooks=None, tcp=False, more=""):
     """A `cooee.toml` with the trunk `unitalk` on the A side and one trunk and route per line.
 
     A line is a dict: name, role, profile, prefix (of the number dialled), peer (host:port), for a
     digest also secret, for a line of a portal portal_line and answer_source. `hooks` is where
-    portals may post, `more` stands at the end.
+    portals may post, `tcp` says that SIP is spoken over TCP too, `more` stands at the end.
     """
+    binds = json.dumps([f"udp:{sip}:5060", *([f"tcp:{sip}:5060"] if tcp else [])])
+    # One address here stands for many peers.
+    streams = "streams = { per_address = 1000 }\n" if tcp else ""
     hooks_bind = f'hooks_bind = "{hooks}"\n' if hooks else ""
     head = f"""\
 version = 1
@@ -42,8 +45,8 @@ journal_dir = "{journal_dir}"
 drain_seconds = 5
 
 [sip]
-bind = ["udp:{sip}:5060"]
-advertise = "{sip}"
+bind = {binds}
+{streams}advertise = "{sip}"
 max_cps = {max_cps}
 max_sessions = 20000
 t1_ms = {t1_ms}

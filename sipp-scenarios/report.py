@@ -5,6 +5,7 @@ from sipp import header
 IDENTITY = ["To", "From", "Contact", "P-Asserted-Identity", "Remote-Party-ID", "Diversion", "Privacy"]
 SPANS = [("out", "t_invite_out_us"), ("18x", "t_b_18x_us"), ("answer", "t_b_200_us"),
          ("agent", "t_agent_us"), ("bridge", "t_bridge_us"), ("end", "t_end_us")]
+FIGURES = {"load", "corpora", "flood", "callbacks", "outbox", "hooks", "capture", "chaos", "survive"}
 
 
 def identity(before, after):
@@ -35,7 +36,7 @@ def show(results):
             show_times(result["row"], figures["times"])
         if "latency" in figures:
             show_latency(figures["latency"])
-        if result["row"] in ("load", "callbacks", "outbox", "hooks", "capture", "chaos", "survive"):
+        if result["row"] in FIGURES:
             show_figures(result["row"], figures)
         if result["row"] == "callbacks-cost" and figures:
             show_cost(figures)

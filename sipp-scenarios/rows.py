@@ -17,6 +17,7 @@ import checks
 import media_check
 import report
 from callbacks import callbacks, cost, outbox
+from corpora import corpora
 from heavy import capture, chaos, load
 from hooks import hooks
 from hostile import flood, torture
@@ -128,7 +129,8 @@ ALONE = {
     "outbox": lambda where, given: outbox(where, LOAD),
     "reload": lambda where, given: reload(where, LOAD),
     "torture": lambda where, given: torture(where),
-    "flood": lambda where, given: flood(where, LOAD),
+    "corpora": lambda where, given: corpora(where),
+    "flood": lambda where, given: flood(where, LOAD, given.seconds),
     "load": lambda where, given: load(where, LOAD, LOAD_MEDIA, given.calls, given.rate),
     "callbacks": lambda where, given: callbacks(where, LOAD, LOAD_MEDIA, given.calls, given.rate,
                                                 given.seed),
@@ -137,7 +139,7 @@ ALONE = {
     "survive": lambda where, given: survive(where, LOAD, ENDS_B),
     "callbacks-cost": lambda where, given: cost(where, LOAD, given.pairs),
 }
-SLOW = {"reload", "flood", "load", "callbacks", "capture", "chaos", "survive"}
+SLOW = {"reload", "corpora", "flood", "load", "callbacks", "capture", "chaos", "survive"}
 # A measurement to look at, not a condition: it runs only where it is named.
 ASKED_FOR = {"callbacks-cost"}
 
@@ -397,6 +399,7 @@ def arguments():
     parser.add_argument("--rate", type=int, default=50,
                         help="load, callbacks: calls a second")
     parser.add_argument("--pairs", type=int, default=7, help="callbacks-cost: pairs of runs")
+    parser.add_argument("--seconds", type=int, default=6, help="flood: how long")
     parser.add_argument("--media-s", type=float, default=5, help="media: seconds of audio")
     return parser.parse_args()
 

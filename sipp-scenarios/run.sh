@@ -9,7 +9,9 @@
 #   sipp-scenarios/run.sh hooks            a portal's word on who answered, when, and how it came out
 #   sipp-scenarios/run.sh reload           another configuration under load: no call notices
 #   sipp-scenarios/run.sh torture          the cases of tests/torture over UDP, and answers to spoofed Vias
-#   sipp-scenarios/run.sh flood            a stranger's flood beside calls
+#   sipp-scenarios/run.sh corpora          published torture and malformed messages over UDP and TCP,
+#                                          where ../shared or COOEE_CORPORA has them
+#   sipp-scenarios/run.sh flood            a stranger's flood beside calls (--seconds N)
 #   sipp-scenarios/run.sh chaos            kill -9 under load, three times (--times N)
 #   sipp-scenarios/run.sh survive          kill -9 while a hundred calls talk: all go on
 #   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
@@ -27,7 +29,7 @@ here=$(dirname "$(readlink -f "$0")")
 build=yes
 for argument in "$@"; do
   case "$argument" in
-    -h | --help) sed -n '2,24s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,26s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --direct | --list) build=no ;;
   esac
 done
