@@ -102,6 +102,10 @@ pub(crate) fn sip(root: &mut Section<'_>, around: &Surroundings<'_>) -> (Sip, Se
         section.error("bind", "`tls:` needs `[sip.tls]`: certificate and key".to_owned());
     }
     settings.options_ping = ping(&mut section, Ping::default()).unwrap_or_default();
+    settings.udp_max = udp_max(&mut section, settings.udp_max);
+    if settings.udp_max > 0 && sip.addresses().all(|(t, _)| t != Transport::Tcp) {
+        section.note("udp_max", "no `tcp:` is among `bind`: requests stay on UDP".to_owned());
+    }
     section.finish();
     (sip, settings)
 }
@@ -116,6 +120,11 @@ pub(crate) fn ping(section: &mut Section<'_>, default: Ping) -> Option<Ping> {
     };
     ping.finish();
     Some(read)
+}
+
+/// Reads `udp_max`.
+pub(crate) fn udp_max(section: &mut Section<'_>, default: u32) -> u32 {
+    section.int("udp_max", default, 0..=65_535)
 }
 
 fn tls(section: &mut Section<'_>, around: &Surroundings<'_>) -> Tls {

@@ -234,6 +234,7 @@ fn each_mistake_of_several_keys() {
         ("[media]\nports=\"8000-9000\"", "holds the port of admin.bind"),
         ("[sip]\nbind=[\"udp:0.0.0.0:5060\",\"udp:127.0.0.1:5060\"]", "are the same socket"),
         ("[sip]\nbind=[\"tls:0.0.0.0:5061\"]", "needs `[sip.tls]`"),
+        ("[sip]\nudp_max=1300", "note: sip.udp_max: no `tcp:` is among `bind`"),
         ("[sip]\ntls={certificate=\"no.pem\",key=\"no.key\"}", "no.pem is no file"),
         ("[sip]\nadvertise=\"0.0.0.0\"", "neither `auto` nor an address"),
         ("[admin]\nbind=\"0.0.0.0:8060\"", "open to the network without a token"),

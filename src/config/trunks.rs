@@ -34,6 +34,7 @@ pub(crate) fn trunks(
     for mut section in root.tables("trunk") {
         let mut trunk = trunk(&mut section, profiles, around);
         trunk.options_ping = node::ping(&mut section, ping);
+        trunk.udp_max = section.has("udp_max").then(|| node::udp_max(&mut section, 0));
         trunk.portal = portals::line(&mut section, &trunk, portals);
         if trunks.iter().any(|t| t.name == trunk.name) && !trunk.name.is_empty() {
             section.error("name", format!("a second trunk `{}`", trunk.name));

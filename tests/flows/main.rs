@@ -13,6 +13,7 @@ mod found;
 mod headers;
 mod icmp;
 mod lines;
+mod long_requests;
 mod midcall;
 mod odd;
 mod offers;

@@ -2,10 +2,11 @@
 //! decisions go.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cooee_model::command::Leave;
 use cooee_model::fact::{Fact, Rejected};
 use cooee_model::ids::CallId;
@@ -13,13 +14,15 @@ use cooee_model::media::{Latch, MediaCommand};
 use cooee_model::moment::Moment;
 use cooee_model::portal::Heard;
 
+use crate::call::limits::{NO_TCP_MEMORY, NO_TCP_PLACES, UDP_SURE};
 use crate::call::loads::Loads;
 use crate::call::peers::{Peers, Place};
 use crate::call::pool::Pool;
 use crate::leg::dialog::{Dialog, Local, flow_to};
+use crate::message::transport::Transport;
 use crate::profile::plan::{Plan, Trunk};
-use crate::transaction::flow::{Flow, Transmit};
-use crate::transaction::key::Keyed;
+use crate::transaction::flow::{Flow, Measure, Transmit};
+use crate::transaction::key::{Keyed, Token};
 use crate::transaction::layer::{ClientId, Transactions};
 use crate::transaction::slots::Slot;
 use crate::transaction::timers::Timers;
@@ -189,6 +192,8 @@ pub struct Core {
     pub pool: Pool,
     /// Trunks that an operator has told to rest, by name.
     pub told: BTreeMap<String, Leave>,
+    /// Addresses that took no TCP, and until when that is believed.
+    pub no_tcp: BTreeMap<SocketAddr, Moment>,
     /// The configuration in force.
     pub plan: Arc<Plan>,
     /// Where each trunk's calls may go.
@@ -223,6 +228,41 @@ impl Core {
         flow_to(place.transport, place.address, 0, &self.setup.locals)
     }
 
+    /// Notes that an address took no TCP.
+    pub fn takes_no_tcp(&mut self, now: Moment, address: SocketAddr) {
+        self.no_tcp.retain(|_, until| *until > now);
+        if self.no_tcp.len() >= NO_TCP_PLACES {
+            self.no_tcp.pop_first();
+        }
+        self.no_tcp.insert(address, now + NO_TCP_MEMORY);
+    }
+
+    /// A request for a trunk as it goes by TCP, if it is too long for UDP and TCP is spoken on
+    /// both sides. Its Contact still is that of its dialog.
+    fn by_tcp(
+        &self,
+        now: Moment,
+        trunk: &str,
+        (flow, bytes): &(Flow, Bytes),
+    ) -> Option<(Flow, Bytes)> {
+        if flow.transport != Transport::Udp || bytes.len() <= UDP_SURE {
+            return None;
+        }
+        let most = self.plan.udp_max(trunk);
+        if most == 0 || bytes.len() <= most {
+            return None;
+        }
+        if self.no_tcp.get(&flow.remote).is_some_and(|until| *until > now) {
+            return None;
+        }
+        let ip = self.local(*flow)?.address.ip();
+        let beside = |l: &Local| l.transport == Transport::Tcp && l.address.ip() == ip;
+        let near = self.setup.locals.iter().position(beside).unwrap_or(0);
+        let near = u16::try_from(near).unwrap_or(0);
+        let way = flow_to(Transport::Tcp, flow.remote, near, &self.setup.locals)?;
+        Some((way, self.local(way)?.leaving_here(bytes)?))
+    }
+
     /// Where the next request of a dialog goes, and how we are named there; the peer was last
     /// heard on `last`.
     pub fn next_hop(&self, dialog: &Dialog, last: Flow) -> Option<(Flow, &Local)> {
@@ -244,6 +284,26 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// Sends a request of a call's leg on `trunk`. One that is too long for UDP goes by TCP, and by
+    /// UDP after all where no connection comes up (RFC 3261, 18.1.1).
+    pub fn request(
+        &mut self,
+        trunk: &str,
+        token: Token,
+        message: (Flow, Bytes),
+        kind: (bool, Owner),
+        measure: Option<Measure>,
+    ) -> ClientId {
+        let by_tcp = self.core.by_tcp(self.now, trunk, &message);
+        let (tx, sends) = (&mut self.core.tx, &mut self.out.sends);
+        let Some(by_tcp) = by_tcp else {
+            return tx.request(self.now, token, message, kind, measure, sends);
+        };
+        let client = tx.request(self.now, token, by_tcp, kind, measure, sends);
+        tx.or_else(client, message);
+        client
+    }
+
     /// A line for the log about a call.
     pub fn note(&mut self, call: CallId, text: impl Into<String>) {
         self.out.notes.push(Note { call: Some(call), text: text.into() });

@@ -19,3 +19,12 @@ pub const REDIRECTIONS: usize = 4;
 
 /// How long an address that INVITEs found down is called last, before it is given another trial.
 pub const ON_TRIAL_AFTER: Duration = Duration::from_secs(60);
+
+/// No request that is as short as this is too long for UDP, bytes.
+pub const UDP_SURE: usize = 500;
+
+/// How long an address that took no TCP is sent long requests by UDP.
+pub const NO_TCP_MEMORY: Duration = Duration::from_secs(600);
+
+/// Most such addresses that are remembered; past it one of them is asked again.
+pub const NO_TCP_PLACES: usize = 1024;

@@ -215,11 +215,9 @@ impl Call {
         let writer = leg.next_request(method, local, &token.branch());
         let bytes = write(leg, writer);
         self.dirty = true;
-        let owner = Owner::Leg(slot, side, purpose);
-        let sends = &mut cx.out.sends;
-        let is_invite = method == "INVITE";
-        let message = (flow, bytes);
-        Some(cx.core.tx.request(cx.now, token, message, (is_invite, owner), measure, sends))
+        let kind = (method == "INVITE", Owner::Leg(slot, side, purpose));
+        let trunk = self.leg(side).map_or("", |l| &l.trunk);
+        Some(cx.request(trunk, token, (flow, bytes), kind, measure))
     }
 
     /// Sends an ACK to a 2xx and keeps it for copies of that 2xx.

@@ -234,10 +234,8 @@ impl Call {
         let bytes = uac::invite(leg, local, &token.branch(), offer);
         leg.sent = bytes.clone();
         leg.said = sdp;
-        let owner = Owner::Leg(self.slot, Side::B, Purpose::Invite);
-        let message = (leg.flow, bytes);
-        let sends = &mut cx.out.sends;
-        let client = cx.core.tx.request(cx.now, token, message, (true, owner), measure, sends);
+        let kind = (true, Owner::Leg(self.slot, Side::B, Purpose::Invite));
+        let client = cx.request(&leg.trunk, token, (leg.flow, bytes), kind, measure);
         leg.invite = Invite::Client(client);
         self.dirty = true;
     }
@@ -345,6 +343,7 @@ impl Call {
             self.send_cancel(cx, client, reason);
         } else {
             leg.cancel = Cancel::Wanted;
+            cx.core.tx.not_else(client);
         }
     }
 
@@ -450,7 +449,7 @@ pub(super) fn authorize(
 /// Sends the CANCEL of a leg's INVITE, and waits 64*T1 for what comes of it.
 pub(super) fn cancel(cx: &mut Cx<'_>, slot: Slot, leg: &mut Leg, client: ClientId, reason: &[u8]) {
     leg.cancel = Cancel::Sent;
-    let Some(bytes) = cancel_of(&leg.sent, reason) else { return };
+    let Some(bytes) = cx.core.tx.invite(client).and_then(|i| cancel_of(i, reason)) else { return };
     let owner = Owner::Leg(slot, Side::B, Purpose::Cancel);
     cx.core.tx.cancel(cx.now, client, bytes, owner, &mut cx.out.sends);
     let patience = cx.core.tx.clock().give_up();

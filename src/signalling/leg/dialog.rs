@@ -41,6 +41,17 @@ impl Local {
         format!("sip:{user}{at}{}{transport}", self.sent_by)
     }
 
+    /// A request of ours as it leaves here instead of where it was written for: with another
+    /// transport and `sent-by` in its Via, and the same branch.
+    pub fn leaving_here(&self, request: &Bytes) -> Option<Bytes> {
+        const VIA: &[u8] = b"\r\nVia: ";
+        let from = memchr::memmem::find(request, VIA)? + VIA.len();
+        let (head, via) = request.split_at_checked(from)?;
+        let (_, rest) = via.split_at_checked(memchr::memchr(b';', via)?)?;
+        let sender = format!("SIP/2.0/{} {}", self.transport.text(), self.sent_by);
+        Some([head, sender.as_bytes(), rest].concat().into())
+    }
+
     /// The `Via` value of a request that leaves here.
     pub fn via(&self, branch: &str) -> String {
         format!("SIP/2.0/{} {};branch={branch};rport", self.transport.text(), self.sent_by)

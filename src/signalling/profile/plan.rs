@@ -88,6 +88,12 @@ impl Plan {
         own.unwrap_or(self.settings.options_ping)
     }
 
+    /// The longest request that a trunk is sent over UDP, bytes; 0: any.
+    pub fn udp_max(&self, trunk: &str) -> usize {
+        let own = self.trunk(trunk).and_then(|t| t.udp_max);
+        usize::try_from(own.unwrap_or(self.settings.udp_max)).unwrap_or(usize::MAX)
+    }
+
     /// What a trunk wants of session timers: its profile's word, else the node's.
     pub fn session_timer(&self, trunk: &str) -> SessionTimer {
         let own = self.trunk(trunk).and_then(|t| t.profile.behaviour.session_timer);
@@ -140,6 +146,8 @@ pub struct Trunk {
     pub limits: Limits,
     /// How it is asked whether it is there; `None`: as the node's settings say.
     pub options_ping: Option<Ping>,
+    /// The longest request that it is sent over UDP; `None`: as the node's settings say.
+    pub udp_max: Option<u32>,
     /// The portal whose line this trunk is; `None`: no portal speaks of its calls.
     pub portal: Option<PortalLine>,
 }
@@ -481,6 +489,8 @@ pub struct Settings {
     pub refer: Refer,
     /// How trunks are asked whether they are there, where they do not say.
     pub options_ping: Ping,
+    /// The longest request that is sent over UDP, bytes; 0: any.
+    pub udp_max: u32,
 }
 
 impl Default for Settings {
@@ -497,6 +507,7 @@ impl Default for Settings {
             reliable: Reliable::default(),
             refer: Refer::default(),
             options_ping: Ping::default(),
+            udp_max: 0,
         }
     }
 }

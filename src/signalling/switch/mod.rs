@@ -109,6 +109,7 @@ impl Switch {
                 alarms: Timers::default(),
                 pool: Pool::new(node.ports, node.quarantine),
                 told: BTreeMap::new(),
+                no_tcp: BTreeMap::new(),
                 plan: node.plan,
                 peers,
                 loads: Loads::default(),

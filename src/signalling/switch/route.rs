@@ -24,6 +24,7 @@ use crate::switch::admit::{understood, unsupported};
 use crate::switch::limits::{SOURCE_MEMORY, SOURCES};
 use crate::transaction::flow::{Flow, Transmit};
 use crate::transaction::layer::{Arrival, ClientId, Heard};
+use crate::transaction::returned::Returned;
 use crate::transaction::slots::Slot;
 
 impl Switch {
@@ -106,8 +107,12 @@ impl Switch {
     pub(super) fn unsent(&mut self, now: Moment, flow: Flow, bytes: Bytes, out: &mut Output) {
         let Ok(message) = Message::read(bytes) else { return };
         if message.is_request() {
-            if let Some((client, owner)) = self.core.tx.unsent(flow, &message) {
-                self.unanswered(now, owner, client, Silence::Unsent, out);
+            match self.core.tx.unsent(now, flow, &message, &mut out.sends) {
+                Returned::Failed(owner, client) => {
+                    self.unanswered(now, owner, client, Silence::Unsent, out);
+                }
+                Returned::SentInstead => self.core.takes_no_tcp(now, flow.remote),
+                Returned::Stray => {}
             }
         } else if flow.transport.is_reliable()
             && message.method() == Method::Invite

@@ -48,6 +48,8 @@ pub struct Client<O> {
     pub(super) cancel: Option<Slot>,
     /// True for that CANCEL: it is found through its INVITE only.
     pub(super) is_cancel: bool,
+    /// The request by another way, for the case that this one does not take it.
+    pub(super) instead: Option<Box<(Flow, Bytes)>>,
 }
 
 /// The ACK to a final response other than 2xx (RFC 3261, 17.1.1.3): the INVITE's Request-URI, top

@@ -23,7 +23,7 @@ pub struct ServerId(pub Slot);
 pub struct ClientId(pub Slot);
 
 #[derive(Clone, Copy, Debug)]
-enum Tick {
+pub(super) enum Tick {
     /// Timers A, E.
     SendRequest(Slot),
     /// Timers B, F.
@@ -94,13 +94,13 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Transactions<O> {
     keyed: Keyed,
-    clock: Clock,
+    pub(super) clock: Clock,
     servers: Slots<Server<O>>,
-    clients: Slots<Client<O>>,
+    pub(super) clients: Slots<Client<O>>,
     by_digest: BTreeMap<u128, Slot>,
     /// INVITEs of an earlier run, by the place and the secret in their branch.
     adopted: BTreeMap<(u32, u64), Slot>,
-    timers: Timers<Tick>,
+    pub(super) timers: Timers<Tick>,
     counts: Counts,
 }
 
@@ -359,6 +359,7 @@ impl<O: Copy> Transactions<O> {
             resent: 0,
             cancel: None,
             is_cancel,
+            instead: None,
         });
         if !flow.transport.is_reliable() {
             self.timers.set(now, self.clock.t1, Tick::SendRequest(slot));
@@ -431,7 +432,7 @@ impl<O: Copy> Transactions<O> {
     }
 
     /// The request that a response answers, or that was given back.
-    fn client_of(&self, response: &Message) -> Option<Slot> {
+    pub(super) fn client_of(&self, response: &Message) -> Option<Slot> {
         let token = Token::of_branch(response.via()?.branch())?;
         // The secret also tells apart an earlier request that had this place.
         let named = |c: &Client<O>| c.secret == token.secret && !c.is_cancel;
@@ -447,6 +448,12 @@ impl<O: Copy> Transactions<O> {
             Method::Invite => client.is_invite.then_some(slot),
             _ => (!client.is_invite).then_some(slot),
         }
+    }
+
+    /// An INVITE as it was sent, until its final response: what its CANCEL is written from.
+    pub fn invite(&self, id: ClientId) -> Option<&Bytes> {
+        let waits = |s| matches!(s, ClientState::Calling | ClientState::Proceeding);
+        self.clients.get(id.0).filter(|c| c.is_invite && waits(c.state)).map(|c| &c.bytes)
     }
 
     /// An INVITE that a provisional response has come for, and no final one: it may be cancelled.
@@ -466,18 +473,6 @@ impl<O: Copy> Transactions<O> {
     /// Forgets a request whose answer nobody waits for any more.
     pub fn abandon(&mut self, id: ClientId) {
         self.clients.remove(id.0);
-    }
-
-    /// Forgets a request that was given back on its way, and says whose it was. One that has been
-    /// heard goes on: then it was a copy that was given back. Of the request its method and branch
-    /// are enough.
-    pub fn unsent(&mut self, flow: Flow, request: &Message) -> Option<(ClientId, O)> {
-        let slot = self.client_of(request)?;
-        let calling = |c: &&Client<O>| c.state == ClientState::Calling && c.flow == flow;
-        let client = self.clients.get(slot).filter(calling)?;
-        let owner = client.owner;
-        self.clients.remove(slot);
-        Some((ClientId(slot), owner))
     }
 
     // ---------------------------------------------------------------- time

@@ -8,6 +8,7 @@ pub mod flow;
 pub mod key;
 pub mod layer;
 pub mod limits;
+pub mod returned;
 pub mod server;
 pub mod slots;
 pub mod timers;
