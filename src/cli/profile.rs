@@ -238,7 +238,7 @@ fn scene(mut plan: Plan, profile: &Arc<Profile>, test: &Test) -> Result<(Plan, S
         let (profiles, _) = all(&Surroundings::new(Path::new("/nonexistent"), |_| None));
         profiles.get(name).map(|file| Arc::clone(&file.profile)).unwrap_or_default()
     };
-    let peer = Peer { transport: Transport::Udp, host: "peer.invalid".to_owned(), port: None };
+    let peer = Peer { transport: None, host: "peer.invalid".to_owned(), port: None };
     let (a, b) = (profile.takes_calls(), profile.makes_calls());
     let profile_of = |is: bool, other: &str| if is { Arc::clone(profile) } else { partner(other) };
     let trunk = |name: &str, profile: Arc<Profile>| Trunk {

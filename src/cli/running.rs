@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use cooee_config::Loaded;
 use cooee_server::error::Error;
-use cooee_server::names;
 use cooee_server::node::Node;
 use cooee_signalling::switch::input::Input;
 use cooee_web::Admin;
@@ -107,17 +106,14 @@ async fn served(what: &str, serving: impl Future<Output = Result<(), cooee_web::
     }
 }
 
-/// Once a second the windows move on; once a minute names are looked up again.
+/// Once a second the windows move on.
 async fn tick(node: Arc<Node>, until: impl Future<Output = ()>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut lookup = interval(names::EVERY);
-    lookup.reset();
     tokio::pin!(until);
     loop {
         tokio::select! {
             _ = second.tick() => node.tick(),
-            _ = lookup.tick() => block_in_place(|| node.look_up_names()),
             () = &mut until => return,
         }
     }

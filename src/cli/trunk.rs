@@ -58,6 +58,7 @@ struct State {
 
 #[derive(Deserialize)]
 struct Peer {
+    name: String,
     transport: String,
     address: String,
     state: String,
@@ -96,9 +97,10 @@ pub fn run(trunk: &Trunk, token: Option<&str>, out: &mut dyn Write) -> Result<()
 
 /// A line for each address; a trunk that only calls us has one without.
 fn table(answer: &str, out: &mut dyn Write) -> Result<(), Error> {
-    let titles = ["trunk", "may", "calls", "lines", "address", "state", "since", "round trip"];
+    let titles =
+        ["trunk", "may", "calls", "lines", "name", "address", "state", "since", "round trip"];
     let states: Vec<State> = serde_json::from_str(answer)?;
-    let mut rows: Vec<[String; 8]> = Vec::new();
+    let mut rows: Vec<[String; 9]> = Vec::new();
     for state in &states {
         let lines = match state.lines {
             0 => String::new(),
@@ -109,21 +111,22 @@ fn table(answer: &str, out: &mut dyn Write) -> Result<(), Error> {
             .peers
             .iter()
             .map(place)
-            .chain(state.peers.is_empty().then(<[String; 4]>::default));
+            .chain(state.peers.is_empty().then(<[String; 5]>::default));
         for (place, first) in places.zip(std::iter::once(true).chain(std::iter::repeat(false))) {
             let [name, may, calls, lines] =
                 if first { head.clone() } else { <[String; 4]>::default() };
-            let [address, standing, since, round_trip] = place;
-            rows.push([name, may, calls, lines, address, standing, since, round_trip]);
+            let [by, address, standing, since, round_trip] = place;
+            rows.push([name, may, calls, lines, by, address, standing, since, round_trip]);
         }
     }
     out.write_all(shown::table(titles, &rows).as_bytes())?;
     Ok(())
 }
 
-fn place(peer: &Peer) -> [String; 4] {
+fn place(peer: &Peer) -> [String; 5] {
     let round_trip = peer.rtt_us.map(|us| format!("{}.{:03} ms", us / 1000, us % 1000));
     [
+        peer.name.clone(),
         format!("{}:{}", peer.transport, peer.address),
         peer.state.clone(),
         shown::iso_utc(peer.since_us),
@@ -139,9 +142,10 @@ mod tests {
     fn a_line_for_each_address() {
         let answer = r#"[{"name":"b24","leave":"draining","up":true,"calls":3,"lines":2,
             "lines_registered":1,"peers":[
-              {"transport":"udp","address":"192.0.2.1:5060","state":"up","since_us":1767225600000000,
+              {"name":"sip.example.com","transport":"udp","address":"192.0.2.1:5060","state":"up",
+               "since_us":1767225600000000,
                "rest_s":null,"rtt_us":1500,"judged_by":"options","priority":0,"weight":0},
-              {"transport":"tcp","address":"192.0.2.2:5060","state":"down",
+              {"name":"","transport":"tcp","address":"192.0.2.2:5060","state":"down",
                "since_us":1767225600000000,"rest_s":null,"rtt_us":null,"judged_by":"invites",
                "priority":0,"weight":0}]},
             {"name":"unitalk","leave":"enabled","up":null,"calls":0,"lines":0,
@@ -150,9 +154,10 @@ mod tests {
         table(answer, &mut out).unwrap();
         let out = String::from_utf8(out).unwrap();
         let rows: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
-        let first = ["b24", "draining", "3", "1", "of", "2", "udp:192.0.2.1:5060", "up"];
-        assert_eq!(rows[1][..8], first, "{out}");
-        assert_eq!(rows[1][9..], ["1.500", "ms"], "{out}");
+        let first =
+            ["b24", "draining", "3", "1", "of", "2", "sip.example.com", "udp:192.0.2.1:5060", "up"];
+        assert_eq!(rows[1][..9], first, "{out}");
+        assert_eq!(rows[1][10..], ["1.500", "ms"], "{out}");
         assert_eq!(rows[2][..2], ["tcp:192.0.2.2:5060", "down"], "{out}");
         assert_eq!(rows[3], ["unitalk", "enabled", "0"], "{out}");
     }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use cooee_model::account::Role;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::filter::Condition;
-use cooee_signalling::profile::plan::{HopTo, Plan, Route, Trunk};
+use cooee_signalling::profile::plan::{HopTo, Peer, Plan, Route, Trunk};
 use cooee_signalling::profile::template::{Variable, Who};
 
 use crate::Draft;
@@ -204,9 +204,10 @@ fn check_sockets(draft: &Draft, error: &mut impl FnMut(&str, String)) {
 fn check_transports(draft: &Draft, error: &mut impl FnMut(&str, String)) {
     for trunk in &draft.plan.trunks {
         let spoken = |t: Transport| draft.sip.addresses().any(|(own, _)| own == t);
-        if let Some(peer) = trunk.peers.iter().find(|p| !spoken(p.transport)) {
-            let name = peer.transport.name();
-            let what = format!("{name}:{} needs a `{name}:` address in `sip.bind`", peer.host);
+        let named = |p: &Peer| p.transport.map(|t| (t, p.host.clone()));
+        if let Some((t, host)) = trunk.peers.iter().filter_map(named).find(|(t, _)| !spoken(*t)) {
+            let name = t.name();
+            let what = format!("{name}:{host} needs a `{name}:` address in `sip.bind`");
             error(&format!("trunk `{}` peers", trunk.name), what);
         }
     }

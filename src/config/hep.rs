@@ -1,5 +1,6 @@
 //! `[hep]`: copies of every SIP message for a capture server.
 
+use cooee_signalling::message::transport::Transport;
 use secrecy::SecretString;
 
 use crate::secrets::Surroundings;
@@ -22,7 +23,7 @@ pub(crate) fn hep(root: &mut Section<'_>, around: &Surroundings<'_>) -> Option<H
     let mut section = root.table("hep")?;
     let text = section.needed("target");
     let target = match peer(&text) {
-        Ok(peer) if peer.transport.name() == "udp" => {
+        Ok(peer) if peer.transport.is_none_or(|t| t == Transport::Udp) => {
             let host = match peer.host.contains(':') {
                 true => format!("[{}]", peer.host),
                 false => peer.host,

@@ -105,6 +105,8 @@ pub struct Sip {
     pub tls: Option<Tls>,
     /// The address that peers are told; `None`: found out at the start.
     pub advertise: Option<IpAddr>,
+    /// Who is asked for names; none: the nameservers of the system.
+    pub nameservers: Vec<SocketAddr>,
     /// Receive times come from the kernel where it has them.
     pub kernel_stamps: bool,
 }

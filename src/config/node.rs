@@ -52,6 +52,7 @@ pub(crate) fn sip(root: &mut Section<'_>, around: &Surroundings<'_>) -> (Sip, Se
         streams: Streams::default(),
         tls: None,
         advertise: None,
+        nameservers: Vec::new(),
         kernel_stamps: true,
     };
     let Some(mut section) = root.table("sip") else { return (sip, settings) };
@@ -65,6 +66,7 @@ pub(crate) fn sip(root: &mut Section<'_>, around: &Surroundings<'_>) -> (Sip, Se
         }
     }
     sip.advertise = advertise(&mut section);
+    sip.nameservers = nameservers(&mut section);
     let stamps = [("kernel", true), ("user", false)];
     sip.kernel_stamps = section.word("rx_timestamps", &stamps, true);
     settings.user_agent = section.text("user_agent").unwrap_or(settings.user_agent);
@@ -108,6 +110,30 @@ pub(crate) fn sip(root: &mut Section<'_>, around: &Surroundings<'_>) -> (Sip, Se
     }
     section.finish();
     (sip, settings)
+}
+
+/// Most nameservers.
+const NAMESERVERS: usize = 8;
+
+fn nameservers(section: &mut Section<'_>) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for (value, text) in section.texts("nameservers") {
+        let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        match plain.or_else(|_| text.parse::<SocketAddr>()) {
+            Ok(at) if at.ip().is_unspecified() || at.port() == 0 => {
+                value.error(format!("`{text}` is nobody's address"));
+            }
+            Ok(at) if servers.contains(&at) => value.error(format!("`{text}` is there twice")),
+            Ok(_) if servers.len() >= NAMESERVERS => {
+                value.error(format!("more than {NAMESERVERS} nameservers"));
+            }
+            Ok(at) => servers.push(at),
+            Err(_) => value.error(format!(
+                "`{text}` is no address of a nameserver, as `192.0.2.53` or `192.0.2.53:5353`"
+            )),
+        }
+    }
+    servers
 }
 
 /// Reads `options_ping`; keys that are left out are those of `default`.

@@ -540,3 +540,14 @@ fn session_timers_of_the_node_and_of_a_profile() {
     let required = SessionTimer { mode: SessionTimerMode::Require, expires_s: 300, min_se_s: 90 };
     assert_eq!(own, Some(required));
 }
+
+#[test]
+fn nameservers_are_addresses_each_once() {
+    let with =
+        |list: &str| said("\n[[trunk]]", &format!("\n[sip]\nnameservers = {list}\n[[trunk]]"));
+    let good = with(r#"["192.0.2.53", "[2001:db8::53]:5353"]"#);
+    assert!(!good.contains("nameserver"), "{good}");
+    assert!(with(r#"["dns.example.com"]"#).contains("no address of a nameserver"));
+    assert!(with(r#"["192.0.2.53", "192.0.2.53:53"]"#).contains("is there twice"));
+    assert!(with(r#"["0.0.0.0"]"#).contains("nobody's address"));
+}

@@ -198,8 +198,8 @@ pub(crate) fn peer(text: &str) -> Result<Peer, String> {
     let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
     let (transport, rest) = transports
         .into_iter()
-        .find_map(|t| Some((t, text.strip_prefix(t.name())?.strip_prefix(':')?)))
-        .unwrap_or((Transport::Udp, text));
+        .find_map(|t| Some((Some(t), text.strip_prefix(t.name())?.strip_prefix(':')?)))
+        .unwrap_or((None, text));
     let found = cooee_signalling::message::address::host_and_port(rest.as_bytes());
     let (host, port) = found.ok_or_else(wrong)?;
     let host = String::from_utf8(host.to_vec()).map_err(|_| wrong())?;

@@ -46,6 +46,8 @@ impl TrunkState {
 /// One address of a trunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerState {
+    /// The name that led there, and its port where the configuration gives one; empty: none did.
+    pub name: String,
     /// By which transport.
     pub transport: &'static str,
     /// Where.

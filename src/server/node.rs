@@ -33,7 +33,7 @@ use crate::engine::{self, Parts};
 use crate::error::Error;
 use crate::hep::Hep;
 use crate::inbox::{Inbox, Post, inbox};
-use crate::names;
+use crate::names::{Names, Readers};
 use crate::outbound::Outbound;
 use crate::outbox::{self, Outbox};
 use crate::spine::Spine;
@@ -72,8 +72,7 @@ pub struct Node {
     streams: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     unreachable: Arc<AtomicBool>,
-    /// Whom peers by TLS must prove to be.
-    hosts: Hosts,
+    pub(crate) names: Names,
     told: Spine,
 }
 
@@ -111,6 +110,7 @@ impl Node {
         let feed = start_feed(loaded, store, position, &bell)?;
 
         let latch = latch_of(loaded);
+        let reached = locals.clone();
         let setup = Setup { locals, media: media_address(loaded), latch };
         let seed = clock::seed()?;
         let quarantine = QUARANTINE;
@@ -146,7 +146,14 @@ impl Node {
             telemetry: Arc::clone(&telemetry),
             stop: Arc::clone(&stop),
         };
-        let unreachable = Arc::new(AtomicBool::new(!names::tell(&plan, &inbox, &hosts)));
+        let unreachable = Arc::new(AtomicBool::new(false));
+        let readers = Readers {
+            inbox: inbox.clone(),
+            hosts,
+            telemetry: Arc::clone(&telemetry),
+            unreachable: Arc::clone(&unreachable),
+        };
+        let names = Names::start(&plan, &loaded.sip.nameservers, &reached, readers)?;
         let engine = engine::start(parts)?;
         let feed_meter = feed.meter();
         Ok(Self {
@@ -165,7 +172,7 @@ impl Node {
             streams: streams_thread,
             stop,
             unreachable,
-            hosts,
+            names,
             told,
         })
     }
@@ -202,15 +209,11 @@ impl Node {
         &self.inbox
     }
 
-    /// Looks the trunks' names up again.
-    pub fn look_up_names(&self) {
-        let found = names::tell(&self.plan.load(), &self.inbox, &self.hosts);
-        self.unreachable.store(!found, Ordering::Relaxed);
-    }
-
     /// Once a second: windows move on, figures of the journal and the feed are published.
     pub fn tick(&self) {
-        self.telemetry.tick(clock::now());
+        let now = clock::now();
+        self.telemetry.tick(now);
+        self.telemetry.names.set_overdue(self.names.overdue(now));
         let (from, to) = (self.journal.read(), &self.telemetry.journal);
         to.records.store(from.records, Ordering::Relaxed);
         to.bytes.store(from.bytes, Ordering::Relaxed);
@@ -267,7 +270,7 @@ impl Node {
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);
         self.inbox.ring();
-        drop(self.told);
+        drop((self.told, self.names));
         let last = |thread: JoinHandle<()>, name| {
             if thread.join().is_err() {
                 tracing::error!(name, "a thread ended by a fault");

@@ -8,7 +8,7 @@ use cooee_signalling::switch::input::{Input, Revision};
 
 use crate::error::Error;
 use crate::node::{self, Node};
-use crate::{names, outbox};
+use crate::outbox;
 
 /// Most configurations that calls may be up by at a time.
 const REVISIONS: usize = 16;
@@ -44,7 +44,7 @@ impl Node {
         plan.settings.media_bypass = self.built.media.mode == MediaMode::Bypass;
         let plan = Arc::new(plan);
         self.telemetry.know(&node::identity(loaded, &plan));
-        let peers = names::look_up_all(&plan);
+        let peers = self.names.look(&plan, &loaded.sip.nameservers);
         self.change_outbox(loaded)?;
         let latch = node::latch_of(loaded);
         let revision = Revision { plan: Arc::clone(&plan), peers, latch };
@@ -52,6 +52,7 @@ impl Node {
         // An engine that ends meanwhile lets go of it too.
         let _ = taken.blocking_recv();
         revisions.push(Arc::downgrade(&plan));
+        self.names.serve(&plan);
         let number = plan.revision;
         self.plan.store(plan);
         self.telemetry.config.revision.store(number.into(), Ordering::Relaxed);

@@ -104,6 +104,21 @@ pub const ROWS: &[Row] = &[
             states.iter().try_for_each(|trunk| series.put(&[&trunk.name], trunk.calls.into()))
         },
     ),
+    counter(
+        "cooee_name_lookups_total",
+        &["result"],
+        "Look-ups of the names of trunks' peers, by result",
+        |t, series| {
+            series.put(&["found"], t.names.found.load(Ordering::Relaxed))?;
+            series.put(&["failed"], t.names.failed.load(Ordering::Relaxed))
+        },
+    ),
+    gauge(
+        "cooee_name_overdue_seconds",
+        &["trunk"],
+        "For how long a trunk rests on an answer of DNS that is past its time; 0: on none",
+        |t, series| t.names.overdue().iter().try_for_each(|(trunk, s)| series.put(&[trunk], *s)),
+    ),
     histogram("cooee_trunk_rtt_seconds", Measure::TrunkRtt, "OPTIONS to a trunk to its answer"),
     // Signalling.
     counter(

@@ -30,8 +30,8 @@ use crate::measure::Measure;
 use crate::observe::Observer;
 use crate::recorder::Recorder;
 use crate::stats::{
-    AdminStats, ConfigStats, EngineStats, JournalStats, MediaStats, RejectedStats, StoreStats,
-    StreamStats,
+    AdminStats, ConfigStats, EngineStats, JournalStats, MediaStats, NamesStats, RejectedStats,
+    StoreStats, StreamStats,
 };
 
 pub mod callbacks;
@@ -90,6 +90,8 @@ pub struct Telemetry {
     pub config: ConfigStats,
     /// Filled by the hooks' listener and by the engine.
     pub hooks: HookStats,
+    /// Filled by the look-ups of names.
+    pub names: NamesStats,
     /// Filled from the outbox.
     pub outbox: OutboxStats,
     /// The calls that are up.
@@ -119,6 +121,7 @@ impl Telemetry {
             admin: AdminStats::default(),
             config: ConfigStats::default(),
             hooks: HookStats::default(),
+            names: NamesStats::default(),
             outbox: OutboxStats::new(&identity.webhooks),
             live: Live::default(),
             latency,

@@ -5,6 +5,7 @@
 
 use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use cooee_model::fact::Refusal;
 
@@ -273,6 +274,28 @@ pub struct ConfigStats {
     pub loaded: AtomicU64,
     /// Reloads that were refused; the configuration before stayed.
     pub refused: AtomicU64,
+}
+
+/// Look-ups of trunks' names.
+#[derive(Debug, Default)]
+pub struct NamesStats {
+    /// Look-ups that found all that there is.
+    pub found: AtomicU64,
+    /// Look-ups that failed, or lacked some addresses.
+    pub failed: AtomicU64,
+    overdue: Mutex<Vec<(String, u64)>>,
+}
+
+impl NamesStats {
+    /// For how long each trunk rests on answers of DNS past their time, seconds.
+    pub fn set_overdue(&self, trunks: Vec<(String, u64)>) {
+        *self.overdue.lock().unwrap_or_else(PoisonError::into_inner) = trunks;
+    }
+
+    /// The same.
+    pub fn overdue(&self) -> Vec<(String, u64)> {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// Refusals by reason.

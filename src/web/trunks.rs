@@ -28,6 +28,8 @@ struct Trunk<'a> {
 
 #[derive(Serialize)]
 struct Peer<'a> {
+    /// The name that led there.
+    name: &'a str,
     transport: &'a str,
     address: String,
     state: &'a str,
@@ -110,6 +112,7 @@ fn trunk(state: &TrunkState, started: Moment) -> Trunk<'_> {
 
 fn peer(state: &PeerState, started: Moment) -> Peer<'_> {
     Peer {
+        name: &state.name,
         transport: state.transport,
         address: state.address.to_string(),
         state: state.state,

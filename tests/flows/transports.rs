@@ -22,7 +22,7 @@ fn contact_of_a(text: String) -> String {
 fn b_by_tcp() -> World {
     let mut world = World::new();
     let peers = vec![Place::new(Transport::Tcp, B.parse().unwrap())];
-    world.input(Input::Peers { trunk: 1, peers });
+    world.input(Input::Peers { revision: 1, trunk: 1, peers });
     world
 }
 

@@ -143,14 +143,16 @@ impl World {
 
     /// The addresses of the configuration, in its order.
     fn look_up(&mut self) {
-        for (trunk, settings) in self.switch.plan().clone().trunks.iter().enumerate() {
+        let plan = self.switch.plan().clone();
+        let revision = plan.revision;
+        for (trunk, settings) in plan.trunks.iter().enumerate() {
             let place = |(priority, peer): (u16, &Peer)| {
                 let address = SocketAddr::new(peer.host.parse().unwrap(), peer.port.unwrap());
-                Place { priority, ..Place::new(peer.transport, address) }
+                Place { priority, ..Place::new(peer.transport.unwrap_or(Transport::Udp), address) }
             };
             let peers: Vec<_> = (0_u16..).zip(&settings.peers).map(place).collect();
             if !peers.is_empty() {
-                self.input(Input::Peers { trunk, peers });
+                self.input(Input::Peers { revision, trunk, peers });
             }
         }
     }

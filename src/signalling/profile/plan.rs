@@ -173,13 +173,13 @@ pub struct Portal {
 }
 
 /// Where a trunk's calls are sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
-    /// By which transport.
-    pub transport: Transport,
+    /// By which transport; `None`: as DNS says (RFC 3263, 4.1), else UDP.
+    pub transport: Option<Transport>,
     /// Host name or address; IPv6 without brackets.
     pub host: String,
-    /// `None`: by DNS SRV, else the standard port.
+    /// `None`: as DNS says (RFC 3263, 4.2), else the transport's own.
     pub port: Option<u16>,
 }
 

@@ -48,6 +48,8 @@ pub enum Input {
     Command(Command),
     /// Where a trunk's calls may go now.
     Peers {
+        /// The plan by which they were looked up; another than the one in force: they are left.
+        revision: u32,
         /// Place of the trunk in the plan.
         trunk: usize,
         /// Addresses.

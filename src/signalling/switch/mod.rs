@@ -148,7 +148,11 @@ impl Switch {
                 self.leave_lines(now);
             }
             Input::Command(Command::Trunk { name, leave }) => self.tell_trunk(name, leave),
-            Input::Peers { trunk, peers } => self.learn_peers(now, trunk, peers),
+            Input::Peers { revision, trunk, peers } => {
+                if revision == self.core.plan.revision {
+                    self.learn_peers(now, trunk, peers);
+                }
+            }
             Input::Portal(event) => self.portal_event(now, event, out),
             Input::Plan(revision) => self.adopt(now, *revision),
             Input::Wake => {}

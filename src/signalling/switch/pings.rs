@@ -130,6 +130,7 @@ impl Switch {
 
 fn peer_state(peer: &Peer, now: Moment) -> PeerState {
     PeerState {
+        name: peer.place.host.clone(),
         transport: peer.place.transport.name(),
         address: peer.place.address,
         state: peer.standing(now).name(),

@@ -18,6 +18,7 @@ async fn trunks_are_told_with_their_addresses() {
     assert_eq!((&told[0]["name"], &told[0]["up"]), (&json!("unitalk"), &json!(false)));
     let started = node.telemetry.started();
     let peer = |state, rest| PeerState {
+        name: "sip.example.com".to_owned(),
         transport: "udp",
         address: "198.51.100.20:5060".parse().unwrap(),
         state,
@@ -47,7 +48,8 @@ async fn trunks_are_told_with_their_addresses() {
     assert_eq!(told[0]["lines_registered"], json!(2));
     // START is 1.7e9 s.
     let first = json!({
-        "transport": "udp", "address": "198.51.100.20:5060", "state": "resting",
+        "name": "sip.example.com", "transport": "udp", "address": "198.51.100.20:5060",
+        "state": "resting",
         "since_us": 1_700_000_003_000_000_u64, "rest_s": 9, "rtt_us": 1500,
         "judged_by": "options", "priority": 1, "weight": 5,
     });

@@ -18,7 +18,7 @@ impl World {
     pub(super) fn introduce(&mut self) {
         for (trunk, host) in [(1, B), (2, C)] {
             let peers = vec![Place::new(Transport::Udp, host.parse().unwrap())];
-            self.input(Input::Peers { trunk, peers });
+            self.input(Input::Peers { revision: 1, trunk, peers });
         }
     }
 
