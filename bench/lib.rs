@@ -111,7 +111,7 @@ impl Default for Bench {
         };
         let mut bench = Self { switch: Switch::new(node, now), now, out: Output::default() };
         let peers = vec![Place::new(Transport::Udp, B.parse().expect("an address"))];
-        bench.switch.handle(now, Input::Peers { trunk: 1, peers }, &mut bench.out);
+        bench.switch.handle(now, Input::Peers { revision: 1, trunk: 1, peers }, &mut bench.out);
         bench
     }
 }

@@ -12,7 +12,6 @@ use cooee_config::{load, load_str};
 use cooee_model::account::Role;
 use cooee_signalling::message::name::Name;
 use cooee_signalling::message::text::lossy;
-use cooee_signalling::message::transport::Transport;
 use cooee_signalling::message::view::Message;
 use cooee_signalling::profile::decision::Slots;
 use cooee_signalling::profile::filter::Condition;

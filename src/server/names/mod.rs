@@ -51,6 +51,9 @@ pub(crate) struct Readers {
 /// The addresses of each trunk of a plan, by its place.
 type Answer = oneshot::Sender<Vec<Vec<Place>>>;
 
+/// Since when an answer that each trunk rests on is past its time, by the trunk's name.
+type Overdue = Vec<(String, Option<Moment>)>;
+
 enum Order {
     /// Looks the names of a plan up that may come into force, by these nameservers from now on.
     Look(Arc<Plan>, Vec<SocketAddr>, Answer),
@@ -61,7 +64,7 @@ enum Order {
 /// The thread that looks names up; it ends with this.
 pub(crate) struct Names {
     orders: mpsc::Sender<Order>,
-    overdue: Arc<Mutex<Vec<(String, Option<Moment>)>>>,
+    overdue: Arc<Mutex<Overdue>>,
 }
 
 impl Names {
@@ -124,7 +127,7 @@ struct Desk {
     tasks: JoinSet<(Peer, Result<Found, String>)>,
     asked: Option<(Arc<Plan>, Answer)>,
     readers: Readers,
-    overdue: Arc<Mutex<Vec<(String, Option<Moment>)>>>,
+    overdue: Arc<Mutex<Overdue>>,
 }
 
 impl Desk {
