@@ -71,7 +71,6 @@ pub struct Node {
     spine: JoinHandle<()>,
     streams: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    unreachable: Arc<AtomicBool>,
     pub(crate) names: Names,
     told: Spine,
 }
@@ -146,13 +145,8 @@ impl Node {
             telemetry: Arc::clone(&telemetry),
             stop: Arc::clone(&stop),
         };
-        let unreachable = Arc::new(AtomicBool::new(false));
-        let readers = Readers {
-            inbox: inbox.clone(),
-            hosts,
-            telemetry: Arc::clone(&telemetry),
-            unreachable: Arc::clone(&unreachable),
-        };
+        let (inbox_of, telemetry_of) = (inbox.clone(), Arc::clone(&telemetry));
+        let readers = Readers { inbox: inbox_of, hosts, telemetry: telemetry_of };
         let names = Names::start(&plan, &loaded.sip.nameservers, &reached, readers)?;
         let engine = engine::start(parts)?;
         let feed_meter = feed.meter();
@@ -171,7 +165,6 @@ impl Node {
             spine: spine_thread,
             streams: streams_thread,
             stop,
-            unreachable,
             names,
             told,
         })
@@ -185,7 +178,7 @@ impl Node {
     /// What the node still lacks to take calls, in words; to be asked again at any time.
     pub fn readiness(&self) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
         let (feed, stop) = (self.feed_meter.clone(), Arc::clone(&self.stop));
-        let (unreachable, lost) = (Arc::clone(&self.unreachable), self.journal.clone());
+        let (unreachable, lost) = (self.names.unreachable(), self.journal.clone());
         move || {
             let mut lacking = Vec::new();
             if stop.load(Ordering::Acquire) {

@@ -1,4 +1,5 @@
-//! Where a peer is, as DNS says (RFC 3263, 4): NAPTR leads to SRV, SRV to names, names to addresses.
+//! Where a peer is, as DNS says (RFC 3263, 4): NAPTR leads to SRV, SRV to names, names to
+//! addresses.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -68,7 +69,8 @@ pub(super) struct Directory {
     hosts: Arc<Hosts>,
 }
 
-/// Reads the files of the system anew; `nameservers` are asked instead of its own, if there are any.
+/// Reads the files of the system anew; `nameservers`, if there are any, are asked instead of its
+/// own.
 ///
 /// # Errors
 /// Where no resolver can be made of that.

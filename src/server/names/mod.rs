@@ -30,8 +30,8 @@ use crate::error::Error;
 use crate::inbox::Inbox;
 use crate::streams::tls::Hosts;
 
-/// How long the start of a node waits for its first names.
-const START: Duration = Duration::from_secs(5);
+/// How long the start of a node waits for its first names. Calls of before a crash wait too.
+const START: Duration = Duration::from_secs(1);
 
 /// Orders that wait.
 const ORDERS: usize = 16;
@@ -44,8 +44,6 @@ pub(crate) struct Readers {
     pub(crate) hosts: Hosts,
     /// Look-ups are counted here.
     pub(crate) telemetry: Arc<Telemetry>,
-    /// Set while calls can be sent to no trunk.
-    pub(crate) unreachable: Arc<AtomicBool>,
 }
 
 /// The addresses of each trunk of a plan, by its place.
@@ -65,6 +63,7 @@ enum Order {
 pub(crate) struct Names {
     orders: mpsc::Sender<Order>,
     overdue: Arc<Mutex<Overdue>>,
+    unreachable: Arc<AtomicBool>,
 }
 
 impl Names {
@@ -76,7 +75,7 @@ impl Names {
         readers: Readers,
     ) -> Result<Self, Error> {
         let (orders, taken) = mpsc::channel(ORDERS);
-        let overdue = Arc::default();
+        let (overdue, unreachable) = (Arc::default(), Arc::default());
         let desk = Desk {
             plan: Arc::clone(plan),
             nameservers: nameservers.to_vec(),
@@ -86,6 +85,7 @@ impl Names {
             asked: None,
             readers,
             overdue: Arc::clone(&overdue),
+            unreachable: Arc::clone(&unreachable),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ready, first) = std::sync::mpsc::channel();
@@ -94,7 +94,7 @@ impl Names {
         })?;
         // Calls may come before names are known: they are refused meanwhile.
         let _ = first.recv_timeout(START);
-        Ok(Self { orders, overdue })
+        Ok(Self { orders, overdue, unreachable })
     }
 
     /// The addresses of each trunk of a plan that is to come into force: all names are looked up,
@@ -109,6 +109,11 @@ impl Names {
     /// This plan is in force now.
     pub(crate) fn serve(&self, plan: &Arc<Plan>) {
         let _ = self.orders.try_send(Order::Serve(Arc::clone(plan)));
+    }
+
+    /// Set while calls can be sent to no trunk.
+    pub(crate) fn unreachable(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.unreachable)
     }
 
     /// For how long the names of each trunk rest on an answer that is past its time; 0: on none.
@@ -128,6 +133,7 @@ struct Desk {
     asked: Option<(Arc<Plan>, Answer)>,
     readers: Readers,
     overdue: Arc<Mutex<Overdue>>,
+    unreachable: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -235,7 +241,7 @@ impl Desk {
             self.plan.trunks.iter().filter(|t| book::peers(t).next().is_some()).peekable();
         let wanted = called.peek().is_some();
         let found = called.any(|trunk| !self.book.places(trunk).is_empty());
-        self.readers.unreachable.store(wanted && !found, Ordering::Relaxed);
+        self.unreachable.store(wanted && !found, Ordering::Relaxed);
         let overdue =
             |t: &cooee_signalling::profile::plan::Trunk| (t.name.clone(), self.book.overdue(t));
         let overdue = self.plan.trunks.iter().map(overdue).collect();

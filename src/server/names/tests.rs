@@ -235,13 +235,8 @@ fn the_engine_is_told_at_the_start_and_by_a_reload() {
     let identity = cooee_telemetry::Identity::default();
     let telemetry = Arc::new(Telemetry::new(identity, clock::now()));
     let hosts = Hosts::default();
-    let readers = Readers {
-        inbox: sender,
-        hosts: hosts.clone(),
-        telemetry: Arc::clone(&telemetry),
-        unreachable: Arc::default(),
-    };
-    let unreachable = Arc::clone(&readers.unreachable);
+    let readers =
+        Readers { inbox: sender, hosts: hosts.clone(), telemetry: Arc::clone(&telemetry) };
     let local = |transport| Local::new(transport, "127.0.0.1:5060".parse().unwrap());
     let locals = [local(Transport::Udp), local(Transport::Tls)];
     let names = Names::start(&plan, &loaded.sip.nameservers, &locals, readers).unwrap();
@@ -253,7 +248,7 @@ fn the_engine_is_told_at_the_start_and_by_a_reload() {
     assert_eq!(both, (1, vec![udp.to_owned(), tls.to_owned()]));
     // RFC 5922: its certificate must name the domain, not what SRV says.
     assert_eq!(hosts.at(tls.parse().unwrap()), "example.com");
-    assert!(!unreachable.load(Ordering::Relaxed));
+    assert!(!names.unreachable().load(Ordering::Relaxed));
 
     // A reload looks again, whatever the time; the engine has the answer with its new plan.
     dns.address("sbc.example.com.", 300, "192.0.2.2");
