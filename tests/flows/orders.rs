@@ -68,3 +68,22 @@ fn the_word_holds_across_a_reload() {
     w.pass(Duration::from_secs(60));
     assert!(w.heard_b().is_empty());
 }
+
+#[test]
+fn flow_99_a_drain_refuses_new_calls_and_pings_and_lets_the_call_run_to_its_end() {
+    let mut w = World::new();
+    let (ok, _) = talking(&mut w);
+    w.input(Input::Command(Command::Drain));
+    w.a(another_invite(2));
+    assert_eq!(w.heard_a(), ["503 INVITE"]);
+    assert_eq!(w.rejected.last().map(|r| r.why), Some(Refusal::Draining));
+    w.a(another_invite(3).replace("INVITE", "OPTIONS"));
+    assert_eq!(w.heard_a(), ["503 OPTIONS"]);
+    w.pass(Duration::from_secs(20));
+    assert!(w.heard_b().is_empty());
+    w.a(a_asks("BYE", 2, &ok, ""));
+    let bye = w.last_b("BYE");
+    w.b(b_says(200, &bye, "", ""));
+    w.last_a("200 BYE");
+    w.assert_clean();
+}
