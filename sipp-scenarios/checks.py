@@ -3,6 +3,7 @@
 Each gives a list of complaints; an empty list is a pass. Nothing here starts, waits or prints.
 """
 
+import re
 from collections import Counter, defaultdict
 
 
@@ -51,7 +52,7 @@ def fields_are(cdrs, wanted):
             seen = cdr.get(name)
             fine = value(seen) if callable(value) else seen == value
             if not fine:
-                shown = getattr(value, "__doc__", None) or repr(value)
+                shown = value.__doc__ if callable(value) else repr(value)
                 found.append(f"{cdr.get('id')}: {name} is {seen!r}, wanted {shown}")
     return found
 
@@ -66,6 +67,28 @@ def legs_are_apart(cdrs, b_call_ids):
         strangers = [call_id for call_id in b if call_id not in b_call_ids]
         if strangers:
             found.append(f"{cdr.get('id')}: B never saw {strangers}")
+    return found
+
+
+def b_results_are(cdrs, wanted):
+    """The tries towards B ended so, in this order: one at most was answered."""
+    found = []
+    for cdr in cdrs:
+        results = tuple(leg.get("result") for leg in cdr.get("legs", []) if leg.get("side") == "B")
+        if results != wanted:
+            found.append(f"{cdr.get('id')}: the legs of B ended with {results}, wanted {wanted}")
+    return found
+
+
+def spoken_by(by, a_messages, b_invite):
+    """The node names the transport of each side: to A in the Contact of its 2xx, to B in Via."""
+    contacts = re.findall(r"(?ims)^SIP/2.0 200 .*?^Contact: *(\S+)",
+                          "\n".join(text for sent, _, text in a_messages if not sent))
+    wanted = "" if by[0] == "udp" else f";transport={by[0]}"
+    found = [f"A was told {contact}, wanted {by[0]}" for contact in contacts
+             if wanted not in contact or not wanted and "transport" in contact]
+    if f"SIP/2.0/{by[1].upper()} " not in b_invite:
+        found.append(f"B was not called by {by[1]}")
     return found
 
 

@@ -34,6 +34,18 @@ class Checks(unittest.TestCase):
         self.assertEqual(checks.legs_are_apart([cdr("x")], {"b-x"}), [])
         self.assertEqual(len(checks.legs_are_apart([cdr("x")], {"b-y"})), 1)
 
+    def test_one_try_at_most_is_answered(self):
+        legs = [{"side": "A", "result": 200}, {"side": "B", "result": 503}, {"side": "B", "result": 200}]
+        self.assertEqual(checks.b_results_are([cdr("x", legs=legs)], (503, 200)), [])
+        self.assertEqual(len(checks.b_results_are([cdr("x", legs=legs)], (200,))), 1)
+
+    def test_each_side_is_told_its_transport(self):
+        ok = (False, 1.0, "SIP/2.0 200 OK\nVia: x\nContact: <sip:127.0.0.1:5060;transport=tcp>\n")
+        invite = "INVITE sip:b SIP/2.0\nVia: SIP/2.0/TLS 127.0.0.1:5061;branch=x\n"
+        self.assertEqual(checks.spoken_by(("tcp", "tls"), [ok], invite), [])
+        self.assertEqual(len(checks.spoken_by(("udp", "tls"), [ok], invite)), 1)
+        self.assertEqual(len(checks.spoken_by(("tls", "udp"), [ok], invite)), 2)
+
     def test_a_crash_loses_nothing(self):
         records = [cdr("x"), cdr("y")]
         self.assertEqual(checks.crash_lost_nothing(records, {"a-x"}, {"b-x", "b-y"}), [])

@@ -1,7 +1,8 @@
-"""The row `reload`: another configuration comes into force under load, and no call notices."""
+"""The life of a node: another configuration comes into force under load, and it is drained."""
 
 import json
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -11,6 +12,7 @@ import deliveries
 from heavy import pair
 from node import DID, Node, webhook
 from receiver import receiver_in
+from sipp import Sipp
 
 OTHER_DID = "+61270100002"
 NEW_DID = f'\n[[did]]\nnumber = "{OTHER_DID}"\nstate = "SA"\nowned = true\n'
@@ -53,6 +55,45 @@ def reload(where, row, calls=500, rate=50):
             side.stop()
         node.stop()
         receiver.close()
+
+
+def drain(where, row, calls=3):
+    """SIGTERM with calls up: new ones get 503, those go on to their end, then the node goes with 0."""
+    node = Node(where / "node-drain", [row.line()], sip="127.3.0.8", ports="24600-25598")
+    running = []
+    try:
+        node.start()
+        a, b = pair(where / "drain", row, f"{node.sip}:5060", calls, 20, 2500, log="short")
+        running += [a, b]
+        until = time.monotonic() + 10
+        while len(checks.answered(b.short())) < calls and time.monotonic() < until:
+            time.sleep(0.05)
+        node.process.send_signal(signal.SIGTERM)
+        late = Sipp("uac_refused", where / "drain", "127.1.20.2", 1, target=f"{node.sip}:5060",
+                    service=row.dialled, log="short")
+        running.append(late)
+        complaints = checks.sipp_went("late", late.wait(20), late.stat(), 1)
+        if not any(first.startswith("SIP/2.0 503") for *_, first in late.short()):
+            complaints.append(f"the late call heard {late.short()}, wanted 503")
+        if node.process.poll() is not None:
+            complaints.append("the node did not wait for its calls")
+        complaints += checks.sipp_went("A", a.wait(20), a.stat(), calls)
+        complaints += checks.sipp_went("B", b.wait(10), b.stat(), calls)
+        try:
+            if code := node.process.wait(10):
+                complaints.append(f"the node ended with {code}")
+        except subprocess.TimeoutExpired:
+            complaints.append("the node did not end")
+        cdrs = node.cdrs()
+        complaints += checks.one_cdr_each(cdrs, checks.answered(a.short()))
+        complaints += checks.fields_are(cdrs, {"outcome": "connected", "sip_final": 200})
+        if len(cdrs) != calls:
+            complaints.append(f"{len(cdrs)} records, wanted {calls}")
+        return complaints, {"calls": calls}
+    finally:
+        for side in running:
+            side.stop()
+        node.stop()
 
 
 def post(node):

@@ -23,16 +23,23 @@ def free_port():
 
 
 def configuration(data_dir, journal_dir, admin, lines, *, sip=SIP, t1_ms=500, ports="12000-19998",
-                  max_cps=2000, media_mode="relay", hooks=None, tcp=False, more=""):
+                  max_cps=2000, media_mode="relay", hooks=None, tcp=False, papers=None, more=""):
     """A `cooee.toml` with the trunk `unitalk` on the A side and one trunk and route per line.
 
-    A line is a dict: name, role, profile, prefix (of the number dialled), peer (host:port), for a
-    digest also secret, for a line of a portal portal_line and answer_source. `hooks` is where
-    portals may post, `tcp` says that SIP is spoken over TCP too, `more` stands at the end.
+    A line is a dict: name, role, profile, prefix (of the number dialled), peers (each the peer of a
+    trunk, called in this order), for a digest also secret, for a line of a portal portal_line and
+    answer_source. `hooks` is where portals may post, `tcp` says that SIP is spoken over TCP too, with `papers` (tls.py) over TLS too, `more` stands
+    at the end.
     """
-    binds = json.dumps([f"udp:{sip}:5060", *([f"tcp:{sip}:5060"] if tcp else [])])
-    # One address here stands for many peers.
-    streams = "streams = { per_address = 1000 }\n" if tcp else ""
+    binds, streams = [f"udp:{sip}:5060"], ""
+    if tcp:
+        # One address here stands for many peers.
+        binds, streams = [*binds, f"tcp:{sip}:5060"], "streams = { per_address = 1000 }\n"
+    if papers:
+        binds.append(f"tls:{sip}:5061")
+        files = {"certificate": "end.pem", "key": "end.key", "client_ca": "ca.pem", "ca": "ca.pem"}
+        named = ", ".join(f'{key} = "{papers / name}"' for key, name in files.items())
+        streams += f"tls = {{ {named} }}\n"
     hooks_bind = f'hooks_bind = "{hooks}"\n' if hooks else ""
     head = f"""\
 version = 1
@@ -45,7 +52,7 @@ journal_dir = "{journal_dir}"
 drain_seconds = 5
 
 [sip]
-bind = {binds}
+bind = {json.dumps(binds)}
 {streams}advertise = "{sip}"
 max_cps = {max_cps}
 max_sessions = 20000
@@ -84,21 +91,24 @@ limits = {{ cps = {max_cps}, sessions = 20000 }}
     parts = [head]
     for line in lines:
         keys = "".join(f'{key} = "{line[key]}"\n' for key in ("secret", "portal_line") if key in line)
-        parts.append(f"""
+        names = [f"vox-{line['name']}{'-' * at}" for at in range(len(line["peers"]))]
+        chain = ", ".join(f'{{ target = "trunk:{name}", timeout_s = 30 }}' for name in names)
+        parts += [f"""
 [[trunk]]
-name = "vox-{line['name']}"
+name = "{name}"
 profile = "{line['profile']}"
 vars = {{ account_domain = "vox.example", login = "sip12", line = "sip12", app = "app", \
 account = "acc" }}
-{keys}peers = ["udp:{line['peer']}"]
+{keys}peers = ["{peer}"]
 limits = {{ cps = {max_cps}, sessions = 20000 }}
-
+""" for name, peer in zip(names, line["peers"])]
+        parts.append(f"""
 [[route]]
 name = "{line['name']}"
 role = "{line['role']}"
 from = "unitalk"
 when = {{ field = "to", op = "regex", value = '^\\+?{line['prefix']}' }}
-chain = [ {{ target = "trunk:vox-{line['name']}", timeout_s = 30 }} ]
+chain = [ {chain} ]
 answer_source = "{line.get('answer_source', 'sip200')}"
 """)
     return "".join([*parts, more])
@@ -117,7 +127,7 @@ class Node:
     def __init__(self, where, lines, cpu=None, **settings):
         self.where = Path(where)
         self.where.mkdir(parents=True, exist_ok=True)
-        self.sip = settings.get("sip", SIP)
+        self.sip, self.papers = settings.get("sip", SIP), settings.get("papers")
         self.admin = free_port()
         self.cpu = cpu
         self.config = self.where / "cooee.toml"

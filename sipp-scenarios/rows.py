@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import ExitStack
 from pathlib import Path
 
 import checks
@@ -21,96 +21,13 @@ from corpora import corpora
 from heavy import capture, chaos, load
 from hooks import hooks
 from hostile import flood, torture
-from lifecycle import reload
-from node import DID, Node
+from lifecycle import drain, reload
+from node import DID, REPOSITORY, SIP, Node
 from sipp import Sipp, header
 from survive import survive
+from table import AGENT, ROWS, Row, failure
+from tls import papers, stunnel
 
-
-@dataclass
-class Row:
-    """One meeting of two scenarios. Each row has loopback addresses and a trunk of its own."""
-
-    name: str
-    number: int
-    a: str
-    b: str | None
-    calls: int = 4
-    rate: int = 4
-    hold_ms: int = 500
-    role: str = "customer-leg"
-    profile: str = "voximplant-app"
-    secret: str | None = None
-    codes: tuple = (200,)
-    cdr: dict = field(default_factory=dict)
-    silent: bool = False
-    within_s: float | None = None
-
-    @property
-    def caller(self):
-        return f"127.1.{self.number}.1"
-
-    @property
-    def callee(self):
-        return f"127.2.{self.number}.1"
-
-    @property
-    def prefix(self):
-        agent = self.role == "agent-leg"
-        return f"90{self.number:02}" if agent else f"6125550{self.number:02}"
-
-    @property
-    def dialled(self):
-        return self.prefix + ("" if self.role == "agent-leg" else "00")
-
-    def line(self):
-        line = {"name": self.name, "role": self.role, "profile": self.profile,
-                "prefix": self.prefix, "peer": f"{self.callee}:5060"}
-        return {**line, "secret": self.secret} if self.secret else line
-
-
-def held_once(value):
-    "at least 200 ms on hold"
-    return isinstance(value, int) and value >= 200
-
-
-def by_the_called_side(value):
-    "agent, platform or customer"
-    return value in ("agent", "platform", "customer")
-
-
-def failure(value):
-    "a failure that is not the called person's"
-    return value in ("technical", "no_answer")
-
-
-CONNECTED = {"outcome": "connected", "sip_final": 200}
-GENERIC = {"profile": "generic-ip-trunk"}
-AGENT = {"role": "agent-leg", "profile": "voximplant"}
-
-ROWS = [
-    Row("basic", 10, "uac_basic", "uas_basic", 10, 5, cdr=CONNECTED),
-    Row("agent", 11, "uac_basic", "uas_basic", 10, 5, cdr=CONNECTED, **AGENT),
-    Row("b_hangs_up", 12, "uac_b_hangs_up", "uas_b_hangs_up",
-        cdr={**CONNECTED, "end_party": by_the_called_side, "q850": 16}, **GENERIC),
-    Row("cancel", 13, "uac_cancel", "uas_ringing", codes=(487,), cdr={"outcome": "canceled"}),
-    Row("cancel_race", 14, "uac_cancel_race", "uas_cancel_race", codes=(487,),
-        cdr={"outcome": "canceled"}),
-    Row("busy", 16, "uac_refused", "uas_busy", codes=(486,),
-        cdr={"outcome": "busy", "sip_final": 486}, **GENERIC),
-    Row("no_answer", 17, "uac_refused", "uas_no_answer", codes=(480,),
-        cdr={"outcome": "no_answer", "sip_final": 480}),
-    # ICMP says that nobody is there: no timer is waited for.
-    Row("nobody", 18, "uac_refused", None, codes=(503,), cdr={"outcome": failure}, within_s=1),
-    Row("hold", 19, "uac_reinvite_hold", "uas_reinvite",
-        cdr={**CONNECTED, "hold_count": 1, "hold_ms": held_once}),
-    Row("early_media", 21, "uac_early_media", "uas_early_media", cdr=CONNECTED),
-    Row("digest", 22, "uac_basic", "uas_auth", cdr=CONNECTED, secret="s3cret", **AGENT),
-    Row("transparent", 25, "uac_basic", "uas_basic", cdr=CONNECTED, role="agent-leg",
-        profile="transparent"),
-    Row("prack", 45, "uac_prack", "uas_prack", cdr=CONNECTED),
-    Row("options", 23, "uac_options", None, cdr=None),
-]
 MEDIA = Row("media", 15, "", "")
 LOAD = Row("load", 20, "uac_load", "uas_load", role="customer-leg")
 LOAD_MEDIA = Row("load_media", 24, "uac_basic", "uas_basic")
@@ -121,10 +38,19 @@ TIMER = Row("timer", 30, "uac_refused", None, 2, 2, codes=(408, 503, 504),
 LINES = Row("lines", 31, "", "uas_registrar")
 HOOKS = Row("hooks", 34, "uac_load", "uas_load", **AGENT)
 
+# How many rows run at a time: they mostly wait.
+AT_A_TIME = 8
+RETRY = """
+[retry]
+no_response_s = 2
+redirect_allow = ["127.2.0.0/16"]
+"""
+
 # Rows with a node of their own, in the order in which they run.
 ALONE = {
     "timer": lambda where, given: run_timer(where),
     "lines": lambda where, given: run_lines(where),
+    "drain": lambda where, given: drain(where, LOAD),
     "hooks": lambda where, given: hooks(where, HOOKS),
     "outbox": lambda where, given: outbox(where, LOAD),
     "reload": lambda where, given: reload(where, LOAD),
@@ -139,6 +65,25 @@ ALONE = {
     "survive": lambda where, given: survive(where, LOAD, ENDS_B),
     "callbacks-cost": lambda where, given: cost(where, LOAD, given.pairs),
 }
+# Of those and `media`: the flows, and what they show.
+NAMED = {
+    "media": ((50,), "RTP and RTCP both ways, its times and what is lost"),
+    "timer": ((11,), "a trunk that swallows everything"),
+    "lines": ((), "lines that register with a registrar that asks for digest"),
+    "drain": ((99,), "SIGTERM with calls up: they end as they like, new ones get 503"),
+    "hooks": ((), "a portal's word on who answered"),
+    "outbox": ((), "webhooks that wait"),
+    "reload": ((), "another configuration under load"),
+    "torture": ((77, 91), "the cases of tests/torture over UDP"),
+    "corpora": ((74, 77), "published torture and malformed messages over UDP and TCP"),
+    "flood": ((), "a stranger's flood beside calls"),
+    "load": ((1,), "1,000 calls, media on a tenth"),
+    "callbacks": ((), "webhooks through faults of their receiver"),
+    "capture": ((1,), "the CDR's times against the kernel's"),
+    "chaos": ((), "kill -9 under load"),
+    "survive": ((), "kill -9 while a hundred calls talk"),
+    "callbacks-cost": ((), "what a receiver that hangs costs an INVITE"),
+}
 SLOW = {"reload", "corpora", "flood", "load", "callbacks", "capture", "chaos", "survive"}
 # A measurement to look at, not a condition: it runs only where it is named.
 ASKED_FOR = {"callbacks-cost"}
@@ -146,37 +91,62 @@ ASKED_FOR = {"callbacks-cost"}
 
 def run_row(row, where, node):
     """Runs one row; gives (complaints, figures). Without a node A calls B directly."""
-    if node is None and (row.b is None and row.a != "uac_options"):
-        return [], {"skipped": "needs a node"}
     b_scenario = row.b or ("uas_options" if node is None and row.a == "uac_options" else None)
-    if node is None and b_scenario == "uas_auth":
-        return [], {"skipped": "A has no password of B's; needs a node"}
-    silence = None
-    if row.silent:
-        silence = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        silence.bind((row.callee, 5060))
-    b = Sipp(b_scenario, where / row.name, row.callee, row.calls) if b_scenario else None
-    target = f"{node.sip}:5060" if node else f"{row.callee}:5060"
-    a = Sipp(row.a, where / row.name, row.caller, row.calls, target=target, rate=row.rate,
-             hold_ms=row.hold_ms, service=row.dialled, log="msg short")
-    try:
+    if node is None and (b_scenario is None or row.needs_node):
+        return [], {"skipped": "needs a node"}
+    where = where / row.name
+    with ExitStack() as running:
+        if row.silent:
+            running.enter_context(silence(row.callee))
+        first = called_first(row, where, running)
+        b = side(running, b_scenario, where, row.callee, row.calls, by=row.by[1]) \
+            if b_scenario else None
+        target = f"{node.sip}:5060" if node else f"{row.callee}:5060"
+        if row.by[1] == "tls":
+            running.enter_context(stunnel(where, node.papers, f"{row.callee}:5061", f"{row.callee}:5060"))
+        if row.by[0] == "tls":
+            target = f"{row.other}:5061"
+            running.enter_context(stunnel(where, node.papers, target, f"{node.sip}:5061", row.caller))
+        a = side(running, row.a, where, row.caller, row.calls, target=target, rate=row.rate,
+                 hold_ms=row.hold_ms, service=row.dialled, log="msg short", by=row.by[0])
         # The callee may end a moment later; both have a time-out of their own.
-        complaints = checks.sipp_went(f"A {row.a}", a.wait(70), a.stat(), row.calls)
-        if complaints:
-            complaints.append(f"A said: {a.errors()}")
-        if b and (unwell := checks.sipp_went(f"B {b_scenario}", b.wait(10), b.stat(), row.calls)):
-            complaints += [*unwell, f"B said: {b.errors()}"]
+        complaints = went("A", a, row.calls, 70)
+        for name, other in (("B", b), ("first", first)):
+            complaints += went(name, other, row.calls, 10) if other else []
         complaints += codes_complaints(row, a, node) + delay_complaints(row, a)
         figures = {"calls": row.calls, "a": a.stat(), "b": b.stat() if b else None}
         if node and row.cdr is not None:
-            complaints += cdr_complaints(row, node, a, b, figures)
+            complaints += cdr_complaints(row, node, a, [b, first], figures)
         return complaints, figures
-    finally:
-        a.stop()
-        if b:
-            b.stop()
-        if silence:
-            silence.close()
+
+
+def side(running, *words, **more):
+    """A SIPp that stops with the row."""
+    sipp = Sipp(*words, **more)
+    running.callback(sipp.stop)
+    return sipp
+
+
+def silence(address):
+    """A socket that nobody reads."""
+    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    end.bind((address, 5060))
+    return end
+
+
+def called_first(row, where, running):
+    """Who is called before B, if there is somebody that speaks."""
+    if row.first == "silent":
+        running.enter_context(silence(row.other))
+    if row.first in (None, "silent"):
+        return None
+    return side(running, row.first, where, row.other, row.calls, extra=["-key", "b", row.callee])
+
+
+def went(name, sipp, calls, seconds):
+    """How a side went, with its own words where it did not go well."""
+    complaints = checks.sipp_went(f"{name} {sipp.scenario}", sipp.wait(seconds), sipp.stat(), calls)
+    return [*complaints, f"{name} said: {sipp.errors()}"] if complaints else []
 
 
 def codes_complaints(row, a, node):
@@ -208,28 +178,39 @@ def delay_complaints(row, a):
     return [f"A was told after {slow}, wanted {row.within_s} s"] if slow or not took else []
 
 
-def cdr_complaints(row, node, a, b, figures):
+def cdr_complaints(row, node, a, called, figures):
     calls = {header(text, "Call-ID") for sent, _, text in a.messages()
              if sent and text.startswith("INVITE ")}
     cdrs = records_of(node, calls)
     complaints = checks.one_cdr_each(cdrs, calls) + checks.fields_are(cdrs, row.cdr)
+    if row.b_results:
+        complaints += checks.b_results_are(cdrs, row.b_results)
+    b, *others = [[text for sent, _, text in sipp.messages()
+                   if not sent and text.startswith("INVITE ")] if sipp else [] for sipp in called]
+    if b and row.first != "silent":
+        seen = {header(text, "Call-ID") for text in sum(others, b)}
+        complaints += checks.legs_are_apart(cdrs, seen)
     if b:
-        offered = [text for sent, _, text in b.messages() if not sent and text.startswith("INVITE ")]
-        complaints += checks.legs_are_apart(cdrs, {header(text, "Call-ID") for text in offered})
-        invite = next(text for sent, _, text in a.messages() if sent)
-        if offered:
-            hidden = [header(invite, "Call-ID"), header(invite, "User-Agent")]
-            if row.profile != "transparent":  # which keeps A's own words, its host among them
-                hidden.append(row.caller)
-            complaints += checks.nothing_of_a_on_b(invite, offered[0], hidden)
-            figures["identity"] = report.identity(invite, offered[0])
-        if offered and row.role == "customer-leg":
-            number = DID.lstrip("+")
-            if number not in header(offered[0], "From"):
-                complaints.append(f"B's From does not show {number}: {header(offered[0], 'From')}")
-            if "61491570156" in offered[0]:
-                complaints.append("B's INVITE of a customer-leg shows the original caller")
+        complaints += identity_complaints(row, a, b[0], figures)
+        complaints += checks.spoken_by(row.by, a.messages(), b[0])
     figures["times"] = [report.times(cdr) for cdr in cdrs]
+    return complaints
+
+
+def identity_complaints(row, a, offered, figures):
+    """B is shown what the route says, and nothing of A."""
+    invite = next(text for sent, _, text in a.messages() if sent)
+    hidden = [header(invite, "Call-ID"), header(invite, "User-Agent")]
+    if row.profile != "transparent":  # which keeps A's own words, its host among them
+        hidden.append(row.caller)
+    complaints = checks.nothing_of_a_on_b(invite, offered, hidden)
+    figures["identity"] = report.identity(invite, offered)
+    if row.role == "customer-leg":
+        number = DID.lstrip("+")
+        if number not in header(offered, "From"):
+            complaints.append(f"B's From does not show {number}: {header(offered, 'From')}")
+        if "61491570156" in offered:
+            complaints.append("B's INVITE of a customer-leg shows the original caller")
     return complaints
 
 
@@ -314,14 +295,26 @@ class Suite:
         return figures
 
 
+def plain_node(where, lines):
+    """The node of the functional rows: by every transport, with a profile of short sessions."""
+    node = Node(where / "node", lines, tcp=True, more=RETRY,
+                papers=papers(where / "papers", SIP, *(row.callee for row in ROWS)))
+    brisk = (REPOSITORY / "sip-profiles/generic-ip-trunk.toml").read_text()
+    brisk = brisk.replace('"generic-ip-trunk"', '"brisk"').replace(
+        "[behaviour]\n", '[behaviour]\nsession_timer = { mode = "prefer", expires = 4, min_se = 4 }\n')
+    (node.where / "sip-profiles").mkdir()
+    (node.where / "sip-profiles/brisk.toml").write_text(brisk)
+    return node
+
+
 def run_plain(suite, rows, media, direct, media_s):
-    """The functional rows, four at a time, against one node."""
+    """The functional rows, some at a time, against one node."""
     lines = [row.line() for row in ROWS] + [MEDIA.line()]
-    node = None if direct else Node(suite.where / "node", lines)
+    node = None if direct else plain_node(suite.where, lines)
     try:
         if node:
             suite.say(f"ready after {node.start():.2f} s")
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(AT_A_TIME) as pool:
             jobs = [pool.submit(suite.run, row.name, lambda row=row: run_row(row, suite.where, node))
                     for row in rows]
             if media:
@@ -330,7 +323,7 @@ def run_plain(suite, rows, media, direct, media_s):
                 job.result()
         if node:
             suite.run("latency", lambda: latency_row(node, rows))
-            suite.run("drain", lambda: ([] if node.stop() else ["SIGTERM: no clean exit"], {}))
+            suite.run("exit", lambda: ([] if node.stop() else ["SIGTERM: no clean exit"], {}))
     finally:
         if node:
             node.stop()
@@ -346,7 +339,7 @@ def main():
     given = arguments()
     names = [row.name for row in ROWS] + ["media", *ALONE]
     if given.list:
-        print("\n".join(names))
+        list_rows(names)
         return 0
     wanted = set(given.rows or ["smoke"])
     if "all" in wanted:
@@ -372,6 +365,15 @@ def main():
         report.show(suite.results)
         print("FAILED: " + ", ".join(failed) if failed else "all rows passed")
     return 1 if failed else 0
+
+
+def list_rows(names):
+    """Each row, with the flows that it repeats on real wires and what it shows."""
+    plain = {row.name: (row.flows, row.what) for row in ROWS}
+    for name in names:
+        flows, what = plain.get(name) or NAMED.get(name, ((), ""))
+        shown = "flows " + ", ".join(map(str, flows)) if flows else ""
+        print(f"{name:15} {shown:22} {what}".rstrip())
 
 
 def run_wanted(suite, wanted, given):

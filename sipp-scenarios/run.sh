@@ -16,14 +16,14 @@
 #   sipp-scenarios/run.sh survive          kill -9 while a hundred calls talk: all go on
 #   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
 #   sipp-scenarios/run.sh all              every row but callbacks-cost
-#   sipp-scenarios/run.sh <row> [<row>]    just these; --list names them
+#   sipp-scenarios/run.sh <row> [<row>]    just these; --list names them, their flows, and what they show
 #
 #   --json       the figures as JSON on standard output
 #   --direct     no node between: proves the scenarios themselves
 #   --keep       leaves the logs of the run and says where
 #
-# Installs sipp and python3 where they are missing (as root); capture needs tcpdump and the right to
-# use it.
+# Installs sipp, stunnel, openssl and python3 where they are missing (as root); capture needs tcpdump
+# and the right to use it. Short scenarios are written in scripts.txt, long ones are SIPp's own XML.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 build=yes
@@ -33,7 +33,7 @@ for argument in "$@"; do
     --direct | --list) build=no ;;
   esac
 done
-"$here/../tests/provide" sipp=sip-tester python3
+"$here/../tests/provide" sipp=sip-tester stunnel=stunnel4 openssl python3
 ulimit -n "$(ulimit -Hn)"
 if [ "$build" = yes ] && [ -z "${COOEE_BIN:-}" ]; then
   (cd "$here/.." && cargo build --release --locked --quiet --bin cooee)

@@ -3,8 +3,10 @@
 import csv
 import re
 import subprocess
-import time
 from pathlib import Path
+
+import script
+from tls import until_listening
 
 HERE = Path(__file__).resolve().parent
 
@@ -14,14 +16,18 @@ class Sipp:
 
     def __init__(self, scenario, where, local, calls, *, target=None, rate=5, hold_ms=500,
                  service="s", customer="61491570156", numbers=None, port=5060, log="msg",
-                 timeout_s=60, cpu=None, limit=None, extra=()):
+                 timeout_s=60, cpu=None, limit=None, by="udp", extra=()):
         self.scenario, self.calls, self.local = scenario, calls, local
         self.dir = Path(where) / scenario
         while self.dir.exists():
             self.dir = self.dir.with_name(self.dir.name + "+")
         self.dir.mkdir(parents=True)
+        path = HERE / f"{scenario}.xml"
+        if not path.exists():
+            path = self.dir / "scenario.xml"
+            path.write_text(script.xml(scenario, tls=by == "tls"))
         command = [
-            "sipp", "-sf", str(HERE / f"{scenario}.xml"), "-i", local, "-p", str(port),
+            "sipp", "-sf", str(path), "-t", "u1" if by == "udp" else "t1", "-i", local, "-p", str(port),
             "-m", str(calls), "-d", str(hold_ms), "-s", service, "-key", "customer", customer,
             "-cid_str", f"{self.dir.parent.name}-{scenario}-%u-%p@%s", "-key", "rtp_port", "6000",
             "-nostdin", "-timer_resol", "1", "-watchdog_interval", "0", "-fd", "1",
@@ -47,18 +53,7 @@ class Sipp:
                                         stdout=self.out, stderr=subprocess.STDOUT)
         self.port = port
         if not target:
-            self.until_bound()
-
-    def until_bound(self):
-        """Waits until the UAS has its socket, so that no INVITE is lost to its start."""
-        wanted = ("%02X%02X%02X%02X" % tuple(reversed([int(x) for x in self.local.split(".")]))
-                  + ":%04X" % self.port)
-        until = time.monotonic() + 10
-        while time.monotonic() < until and self.process.poll() is None:
-            if wanted in Path("/proc/net/udp").read_text():
-                return
-            time.sleep(0.01)
-        raise RuntimeError(f"{self.scenario} did not bind {self.local}:{self.port}: {self.errors()}")
+            until_listening(self, f"{local}:{port}", "udp" if by == "udp" else "tcp")
 
     def wait(self, seconds):
         """Its exit code (0: every call went as written), or None after so many seconds."""
