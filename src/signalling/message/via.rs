@@ -92,7 +92,8 @@ impl<'a> Via<'a> {
         }
     }
 
-    fn host_is(&self, ip: IpAddr) -> bool {
+    /// Whether the host of `sent-by` is this address, however it is written (RFC 5118, 4.5).
+    pub fn host_is(&self, ip: IpAddr) -> bool {
         let host = self.host.strip_prefix(b"[").unwrap_or(self.host);
         let host = host.strip_suffix(b"]").unwrap_or(host);
         std::str::from_utf8(host).ok().and_then(|h| h.parse::<IpAddr>().ok()) == Some(ip)

@@ -191,8 +191,8 @@ impl Switch {
     fn went_through_us(&self, invite: &Message) -> bool {
         invite.list(Name::Via).filter_map(crate::message::via::Via::read).any(|via| {
             let ours = |l: &crate::leg::dialog::Local| {
-                let ip = l.address.ip().to_string();
-                via.host == ip.as_bytes() && via.port.unwrap_or(5060) == l.address.port()
+                let port = via.port.unwrap_or(l.transport.port());
+                port == l.address.port() && via.host_is(l.address.ip())
             };
             Token::of_branch(via.branch()).is_some() && self.core.setup.locals.iter().any(ours)
         })
