@@ -32,8 +32,12 @@ fn rewrite(c: &mut Criterion) {
         b.iter(|| plan.decide(0, black_box(&invite), at, &shown, None));
     });
     let Ok(decision) = plan.decide(0, &invite, at, &shown, None) else { return };
-    let context =
-        Context { call: CallId::new(1, 2), peer_host: "app.acc.voximplant.com", attempt: 1 };
+    let context = Context {
+        call: CallId::new(1, 2),
+        peer_host: "app.acc.voximplant.com",
+        own_host: None,
+        attempt: 1,
+    };
     c.bench_function("rewrite/compose", |b| {
         b.iter(|| plan.compose(black_box(&decision), 0, context));
     });

@@ -169,7 +169,7 @@ pub fn written(plan: &Plan, decision: &Decision, target: usize) -> Option<Slots>
     let peer = plan.trunk(name)?.peers.first().map(|p| p.authority());
     let peer_host = peer.as_deref().unwrap_or("peer.invalid");
     let attempt = u32::try_from(target + 1).unwrap_or(1);
-    plan.compose(decision, target, Context { call: CallId(0), peer_host, attempt })
+    plan.compose(decision, target, Context { call: CallId(0), peer_host, own_host: None, attempt })
 }
 
 /// Prints a trail as a table.

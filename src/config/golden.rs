@@ -58,7 +58,12 @@ fn run(plan: &Plan, message: &Message) -> Result<(Decision, Slots), Refused> {
     let at = Moment::new(1, 1_772_407_800_000_000_000);
     let decision = plan.decide(trunk, message, at, &Shown::new(8), None)?;
     let peer = plan.trunk(&decision.targets[0].trunk).unwrap().peers[0].authority();
-    let context = Context { call: CallId::new(1_772_407_800_000, 7), peer_host: &peer, attempt: 1 };
+    let context = Context {
+        call: CallId::new(1_772_407_800_000, 7),
+        peer_host: &peer,
+        own_host: None,
+        attempt: 1,
+    };
     let slots = plan.compose(&decision, 0, context).unwrap();
     Ok((decision, slots))
 }

@@ -323,10 +323,7 @@ fn read(root: &mut Section<'_>, around: &Surroundings<'_>) -> Draft {
     let own = sip
         .advertise
         .or_else(|| sip.addresses().next().map(|a| a.1.ip()).filter(|ip| !ip.is_unspecified()));
-    let host = own.map(|ip| match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    });
+    let host = own.map(cooee_signalling::message::address::host);
     let plan = Plan {
         revision: 1,
         node: cooee_signalling::profile::plan::Node {

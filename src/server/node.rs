@@ -16,6 +16,7 @@ use cooee_model::command::{Command, Leave};
 use cooee_model::media::Latch;
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
+use cooee_signalling::message::address::host;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::input::Input;
 use cooee_signalling::switch::recover::Recovered;
@@ -328,7 +329,7 @@ pub(crate) fn plan_of(loaded: &Loaded) -> Plan {
     let mut plan = loaded.plan.clone();
     if plan.node.host.is_empty() {
         let bind = loaded.sip.addresses().next().map(|(_, address)| address.ip());
-        plan.node.host = bind.map(|ip| reachable(ip).to_string()).unwrap_or_default();
+        plan.node.host = bind.map(|ip| host(reachable(ip))).unwrap_or_default();
     }
     plan
 }

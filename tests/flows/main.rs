@@ -8,6 +8,7 @@ mod challenged;
 mod crashes;
 mod early;
 mod failover;
+mod families;
 mod fence;
 mod found;
 mod headers;

@@ -18,6 +18,7 @@ use cooee_model::moment::Moment;
 
 use crate::call::context::{Alarm, Core, Note};
 use crate::call::limits::{ON_TRIAL_AFTER, PLACES};
+use crate::message::address::host;
 use crate::message::name::Name;
 use crate::message::text::number;
 use crate::message::transport::Transport;
@@ -50,8 +51,7 @@ impl Place {
     pub fn authority(&self) -> String {
         match (self.host.is_empty(), self.address.port()) {
             (false, _) => self.host.clone(),
-            (true, 5060) if self.address.is_ipv4() => self.address.ip().to_string(),
-            (true, 5060) => format!("[{}]", self.address.ip()),
+            (true, 5060) => host(self.address.ip()),
             (true, _) => self.address.to_string(),
         }
     }

@@ -143,11 +143,17 @@ impl Call {
         let Some(Way { target: index, host, flow }) = self.next_way(cx) else { return };
         let Some(target) = self.decision.targets.get(index).cloned() else { return };
         self.attempt += 1;
-        let context = Context { call: self.id, peer_host: &host, attempt: self.attempt };
+        let Some(local) = cx.core.local(flow).cloned() else { return };
+        let own_host = local.other_host(&self.plan.node.host);
+        let context = Context {
+            call: self.id,
+            peer_host: &host,
+            own_host: own_host.as_deref(),
+            attempt: self.attempt,
+        };
         let Some(slots) = self.plan.compose(&self.decision, index, context) else {
             return self.refuse_a(cx, 503, "trunk has left the plan");
         };
-        let Some(local) = cx.core.local(flow).cloned() else { return };
         let tag = Token::at(self.slot, cx.core.random()).text();
         let name = Token::at(self.slot, cx.core.random()).text();
         let call_id = format!("{name}@{}", local.address.ip());

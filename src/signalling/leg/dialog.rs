@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
-use crate::message::address::{Address, Uri};
+use crate::message::address::{Address, Uri, host};
 use crate::message::name::Name;
 use crate::message::text::{is_space, param};
 use crate::message::transport::Transport;
@@ -28,6 +28,12 @@ impl Local {
     /// A socket that peers reach at `address`.
     pub fn new(transport: Transport, address: SocketAddr) -> Self {
         Self { transport, address, sent_by: address.to_string() }
+    }
+
+    /// Our host here as identity headers name it, where `usual` is of the other IP family.
+    pub fn other_host(&self, usual: &str) -> Option<String> {
+        let differs = usual.starts_with('[') == self.address.is_ipv4();
+        (differs && !usual.is_empty()).then(|| host(self.address.ip()))
     }
 
     /// Our SIP URI here; for a stream it names the transport. `user` may be empty.

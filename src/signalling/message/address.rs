@@ -1,5 +1,7 @@
 //! Addresses: `name-addr`, `addr-spec` and SIP URIs, read in place.
 
+use std::net::IpAddr;
+
 use crate::message::text::{lossy, param, split_outside, trim, unquote};
 
 /// A `From`, `To`, `Contact`, `Route` or identity value, cut into its parts.
@@ -186,6 +188,11 @@ pub fn unescape(bytes: &[u8]) -> Vec<u8> {
 
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+/// An address as URIs write it: IPv6 in brackets (RFC 3261, 25.1).
+pub fn host(ip: IpAddr) -> String {
+    if ip.is_ipv4() { ip.to_string() } else { format!("[{ip}]") }
 }
 
 #[cfg(test)]

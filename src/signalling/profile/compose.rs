@@ -28,7 +28,7 @@ impl Plan {
         let trunk = self.trunk(&target.trunk)?;
         let pen = Pen { plan: self, decision, target, trunk, context };
         let write = &trunk.profile.write;
-        let own_host = || self.node.host.clone();
+        let own_host = || pen.own_host().to_owned();
         let from_user = pen.user(&write.from_user).unwrap_or_else(|| "anonymous".to_owned());
         let contact_user = pen.user(&write.contact_user).unwrap_or_else(|| pen.own_user());
         let mut slots = Slots {
@@ -104,6 +104,11 @@ struct Pen<'a> {
 }
 
 impl Pen<'_> {
+    /// Our own host, as this peer is told it.
+    fn own_host(&self) -> &str {
+        self.context.own_host.unwrap_or(&self.plan.node.host)
+    }
+
     /// A slot whose values stand in a URI: what comes from a peer is escaped.
     fn uri(&self, template: &Template) -> Option<String> {
         self.fill(template, true)
@@ -204,7 +209,7 @@ impl Pen<'_> {
             Variable::SessionId => Some(self.context.call.to_string()),
             Variable::Vars(name) => self.trunk.vars.get(name).and_then(|value| some(value)),
             Variable::PeerHost => some(self.context.peer_host),
-            Variable::NodeHost => some(&self.plan.node.host),
+            Variable::NodeHost => some(self.own_host()),
             Variable::ExternalId => decision.external_id.clone(),
             Variable::Autodialer => decision.autodialer.clone(),
             Variable::Campaign => decision.campaign.clone(),

@@ -226,6 +226,9 @@ pub struct Context<'a> {
     pub call: CallId,
     /// Host (and port, where the trunk names one) of the peer that the INVITE goes to.
     pub peer_host: &'a str,
+    /// Our own host in identity headers, where it is not the node's: a peer that is reached by
+    /// the other IP family is told an address of its own.
+    pub own_host: Option<&'a str>,
     /// The how-manieth try, from 1.
     pub attempt: u32,
 }

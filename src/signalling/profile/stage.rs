@@ -147,5 +147,5 @@ pub(super) fn decide(plan: &Plan, message: &Message) -> Result<Decision, Refused
 }
 
 pub(super) const fn context() -> Context<'static> {
-    Context { call: CallId(7), peer_host: "peer.example", attempt: 1 }
+    Context { call: CallId(7), peer_host: "peer.example", own_host: None, attempt: 1 }
 }

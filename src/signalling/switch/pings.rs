@@ -46,10 +46,12 @@ impl Switch {
         let Some(local) = self.core.local(flow).cloned() else { return };
         let (secret, name) = (self.core.random(), self.core.random());
         let token = self.core.tx.reserve(secret);
+        let usual = &self.core.plan.node.host;
+        let own_host = local.other_host(usual).unwrap_or_else(|| usual.clone());
         let dialog = Dialog {
             call_id: Token { index: 0, secret: name }.text().into_bytes(),
             local_tag: format!("{:016x}", self.core.random()),
-            local: format!("<sip:{}>", self.core.plan.node.host).into_bytes(),
+            local: format!("<sip:{own_host}>").into_bytes(),
             remote: format!("<sip:{}>", place.authority()).into_bytes(),
             remote_target: format!("sip:{}", place.authority()).into_bytes(),
             ..Dialog::default()
