@@ -146,6 +146,9 @@ pub fn reload(order: &Order, token: Option<&str>, out: &mut dyn Write) -> Result
     for key in said.needs_restart {
         writeln!(out, "{key} has changed: that needs a restart")?;
     }
+    for trunk in said.secrets {
+        writeln!(out, "trunk {trunk} has another secret now")?;
+    }
     said.notes.iter().try_for_each(|note| writeln!(out, "{note}"))?;
     Ok(())
 }
@@ -154,5 +157,6 @@ pub fn reload(order: &Order, token: Option<&str>, out: &mut dyn Write) -> Result
 struct Reloaded {
     revision: u32,
     needs_restart: Vec<String>,
+    secrets: Vec<String>,
     notes: Vec<String>,
 }

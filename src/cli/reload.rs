@@ -92,7 +92,7 @@ impl Reloader {
             needs_restart.push("admin.hooks_bind".to_owned());
         }
         let notes = loaded.notes.iter().map(ToString::to_string).collect();
-        Ok(Reloaded { revision: done.revision, notes, needs_restart })
+        Ok(Reloaded { revision: done.revision, notes, needs_restart, secrets: done.secrets })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cooee trunk list|enable|drain|disable`: the trunks of a running node.
+//! `cooee trunk list|ping|enable|drain|disable|rotate-secret`: the trunks of a running node.
 
 use std::io::Write;
 
@@ -25,6 +25,17 @@ enum Verb {
         /// Prints the API's answer.
         #[arg(long)]
         json: bool,
+    },
+    /// Asks each address of a trunk now by OPTIONS, and prints what it says and how long it took.
+    Ping {
+        /// The trunk.
+        name: String,
+    },
+    /// Reads the configuration again for a trunk's new secret; fails where it is the old one.
+    /// Calls that are up go on. The old secret counts no more.
+    RotateSecret {
+        /// The trunk.
+        name: String,
     },
     /// Lets a trunk do everything again.
     Enable {
@@ -84,6 +95,15 @@ pub fn run(trunk: &Trunk, token: Option<&str>, out: &mut dyn Write) -> Result<()
             let answer = node.ask(Method::GET, "/v1/trunks")?.text()?;
             return if *json { pretty(&answer, out) } else { table(&answer, out) };
         }
+        Verb::Ping { name } => {
+            let path = format!("/v1/trunks/{name}/ping");
+            return pinged(&node.ask(Method::POST, &path)?.text()?, out);
+        }
+        Verb::RotateSecret { name } => {
+            node.ask(Method::POST, &format!("/v1/trunks/{name}/rotate-secret"))?;
+            writeln!(out, "{name} has another secret now; the old one counts no more")?;
+            return Ok(());
+        }
         Verb::Enable { name } => (name, "enable"),
         Verb::Drain { name } => (name, "drain"),
         Verb::Disable { name, cut: false } => (name, "disable"),
@@ -123,14 +143,46 @@ fn table(answer: &str, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
+#[derive(Deserialize)]
+struct Pinged {
+    peers: Vec<Said>,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    name: String,
+    transport: String,
+    address: String,
+    code: Option<u16>,
+    rtt_us: Option<u64>,
+    state: String,
+}
+
+/// A line for each address.
+fn pinged(answer: &str, out: &mut dyn Write) -> Result<(), Error> {
+    let said: Pinged = serde_json::from_str(answer)?;
+    let row = |one: &Said| {
+        let code = one.code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
+        let address = format!("{}:{}", one.transport, one.address);
+        [one.name.clone(), address, code, millis(one.rtt_us), one.state.clone()]
+    };
+    let rows: Vec<_> = said.peers.iter().map(row).collect();
+    let titles = ["name", "address", "answer", "round trip", "state"];
+    out.write_all(shown::table(titles, &rows).as_bytes())?;
+    Ok(())
+}
+
+fn millis(us: Option<u64>) -> String {
+    us.map(|us| format!("{}.{:03} ms", us / 1000, us % 1000)).unwrap_or_default()
+}
+
 fn place(peer: &Peer) -> [String; 5] {
-    let round_trip = peer.rtt_us.map(|us| format!("{}.{:03} ms", us / 1000, us % 1000));
     [
         peer.name.clone(),
         format!("{}:{}", peer.transport, peer.address),
         peer.state.clone(),
         shown::iso_utc(peer.since_us),
-        round_trip.unwrap_or_default(),
+        millis(peer.rtt_us),
     ]
 }
 
@@ -160,5 +212,20 @@ mod tests {
         assert_eq!(rows[1][10..], ["1.500", "ms"], "{out}");
         assert_eq!(rows[2][..2], ["tcp:192.0.2.2:5060", "down"], "{out}");
         assert_eq!(rows[3], ["unitalk", "enabled", "0"], "{out}");
+    }
+
+    #[test]
+    fn a_ping_tells_who_is_silent() {
+        let answer = r#"{"trunk":"b24","peers":[
+            {"name":"sip.example.com","transport":"udp","address":"192.0.2.1:5060","code":200,
+             "rtt_us":18250,"state":"up"},
+            {"name":"sip.example.com","transport":"udp","address":"192.0.2.2:5060","code":null,
+             "rtt_us":null,"state":"down"}]}"#;
+        let mut out = Vec::new();
+        pinged(answer, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let rows: Vec<Vec<&str>> = out.lines().map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows[1][1..], ["udp:192.0.2.1:5060", "200", "18.250", "ms", "up"], "{out}");
+        assert_eq!(rows[2][1..], ["udp:192.0.2.2:5060", "no", "answer", "down"], "{out}");
     }
 }

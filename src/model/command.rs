@@ -12,6 +12,11 @@ pub enum Command {
     },
     /// Takes no new calls; those up run to their end.
     Drain,
+    /// Asks each address of a trunk now whether it is there.
+    Ping {
+        /// The trunk.
+        trunk: String,
+    },
     /// What a trunk may do from now on. Calls that are up go on.
     Trunk {
         /// The trunk.

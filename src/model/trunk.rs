@@ -60,6 +60,10 @@ pub struct PeerState {
     pub rest: Option<Duration>,
     /// Round trip of the last OPTIONS that was answered.
     pub rtt: Option<Duration>,
+    /// Questions (OPTIONS) that have come to their end so far.
+    pub pings: u32,
+    /// The status that answered the last of them; 0: none in time.
+    pub said: u16,
     /// What it is judged by: `options` or `invites`.
     pub judged_by: &'static str,
     /// Lower ones are tried first.

@@ -4,7 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use cooee_config::{Loaded, MediaMode};
+use cooee_signalling::profile::fence::Fence;
+use cooee_signalling::profile::plan::{Plan, Trunk};
 use cooee_signalling::switch::input::{Input, Revision};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::error::Error;
 use crate::node::{self, Node};
@@ -20,6 +23,8 @@ pub struct Reloaded {
     pub revision: u32,
     /// Keys that have changed and have no effect before a restart.
     pub needs_restart: Vec<&'static str>,
+    /// Trunks whose secrets are others than before.
+    pub secrets: Vec<String>,
 }
 
 impl Node {
@@ -51,12 +56,14 @@ impl Node {
         let taken = self.inbox.register(Input::Plan(Box::new(revision))).ok_or(Error::Busy)?;
         // An engine that ends meanwhile lets go of it too.
         let _ = taken.blocking_recv();
+        let secrets = changed_secrets(&old, &plan);
         revisions.push(Arc::downgrade(&plan));
         self.names.serve(&plan);
         let number = plan.revision;
         self.plan.store(plan);
         self.telemetry.config.revision.store(number.into(), Ordering::Relaxed);
-        Ok(Reloaded { revision: number, needs_restart: self.built.differing(loaded) })
+        let needs_restart = self.built.differing(loaded);
+        Ok(Reloaded { revision: number, needs_restart, secrets })
     }
 
     /// Letters go to the webhooks of another configuration. What waits for one that is still there
@@ -70,5 +77,53 @@ impl Node {
         *outbox =
             node::start_outbox(&self.built.node, &loaded.webhooks, &self.telemetry, &self.bell)?;
         Ok(())
+    }
+}
+
+/// Trunks of both plans that prove themselves, or are proven to us, by other secrets than before.
+fn changed_secrets(old: &Plan, new: &Plan) -> Vec<String> {
+    let differs = |trunk: &&Trunk| {
+        old.trunk(&trunk.name).is_some_and(|before| !secrets(before).eq(secrets(trunk)))
+    };
+    new.trunks.iter().filter(differs).map(|trunk| trunk.name.clone()).collect()
+}
+
+fn secrets(trunk: &Trunk) -> impl Iterator<Item = &str> {
+    let fence: Vec<&SecretString> = match &trunk.fence {
+        Fence::Digest(digest) => digest.users.iter().map(|(_, secret)| secret).collect(),
+        Fence::Header(header) => vec![&header.value],
+        Fence::Address | Fence::Identity(_) => Vec::new(),
+    };
+    let lines = trunk.registrations.iter().map(|line| &line.secret);
+    trunk.secret.iter().chain(lines).chain(fence).map(ExposeSecret::expose_secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cooee_signalling::profile::fence::HeaderFence;
+
+    #[test]
+    fn a_trunk_with_another_secret_is_named() {
+        let trunk = |name: &str, secret: &str, header: &str| Trunk {
+            name: name.to_owned(),
+            secret: Some(SecretString::from(secret)),
+            fence: Fence::Header(HeaderFence {
+                name: "X-Key".to_owned(),
+                value: SecretString::from(header),
+            }),
+            ..Trunk::default()
+        };
+        let around = cooee_config::secrets::Surroundings::new(".".as_ref(), |_| None);
+        let text = include_str!("../cli/demo/cooee.toml");
+        let plan = |trunks: Vec<Trunk>| match cooee_config::load_str(text, "cooee.toml", &around) {
+            Ok(loaded) => Plan { trunks, ..loaded.plan },
+            Err(found) => panic!("{found}"),
+        };
+        let old = plan(vec![trunk("a", "1", "k"), trunk("b", "1", "k"), trunk("c", "1", "k")]);
+        let both = [trunk("c", "1", "k"), trunk("a", "2", "k"), trunk("b", "1", "l")];
+        let new = plan([both.as_slice(), &[trunk("d", "9", "k")]].concat());
+        assert_eq!(changed_secrets(&old, &new), ["a", "b"]);
+        assert!(changed_secrets(&new, &new).is_empty());
     }
 }

@@ -20,6 +20,8 @@
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
 //! | `GET /v1/trunks` | how each trunk stands, with its addresses |
 //! | `POST /v1/trunks/{name}/enable`, `/drain`, `/disable` `[?cut=true]` | what it may do: 202 |
+//! | `POST /v1/trunks/{name}/ping` | ask each address now: 200 with what they say |
+//! | `POST /v1/trunks/{name}/rotate-secret` | reload for the trunk's new secret: 200, or 409 |
 //! | `POST /v1/drain` | take no new calls: 202 |
 //! | `POST /v1/reload` | read the configuration again: 200, or 422 with all that is wrong |
 //!
@@ -114,6 +116,8 @@ pub struct Reloaded {
     pub notes: Vec<String>,
     /// Keys that have changed and have no effect before a restart.
     pub needs_restart: Vec<String>,
+    /// Trunks whose secrets are others than before.
+    pub secrets: Vec<String>,
 }
 
 /// Why the configuration before stays in force.
@@ -136,6 +140,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/drain", post(node::drain))
         .route("/v1/reload", post(node::reload))
         .route("/v1/trunks", get(trunks::list))
+        .route("/v1/trunks/{name}/ping", post(trunks::ping))
+        .route("/v1/trunks/{name}/rotate-secret", post(trunks::rotate_secret))
         .route("/v1/trunks/{name}/{order}", post(trunks::tell))
         .route("/v1/latency", get(latency::list))
         .route("/v1/latency/reset", post(latency::reset))

@@ -8,8 +8,8 @@ use cooee_model::command::Command;
 use cooee_telemetry::exposition::CONTENT_TYPE;
 use serde::Serialize;
 
-use crate::Admin;
 use crate::answer::{Problem, aside};
+use crate::{Admin, Refused};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -78,12 +78,15 @@ struct NotLoaded {
 pub(crate) async fn reload(State(admin): State<Admin>) -> Result<Response, Problem> {
     Ok(match aside(move || (admin.reload)()).await? {
         Ok(reloaded) => Json(reloaded).into_response(),
-        Err(refused) => {
-            let hint = "the configuration before stays in force; cooee check shows where it is";
-            let body = NotLoaded { error: refused.why, hint, findings: refused.findings };
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
-        }
+        Err(refused) => not_loaded(refused),
     })
+}
+
+/// 422: the configuration is broken.
+pub(crate) fn not_loaded(refused: Refused) -> Response {
+    let hint = "the configuration before stays in force; cooee check shows where it is";
+    let body = NotLoaded { error: refused.why, hint, findings: refused.findings };
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
 }
 
 pub(crate) async fn drain(State(admin): State<Admin>) -> Result<Response, Problem> {

@@ -1,5 +1,7 @@
 //! `/v1/trunks`: how each trunk stands, and its addresses.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -9,9 +11,10 @@ use cooee_model::command::{Command, Leave};
 use cooee_model::moment::Moment;
 use cooee_model::trunk::{PeerState, TrunkState};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use crate::Admin;
-use crate::answer::Problem;
+use crate::answer::{Problem, aside};
 
 #[derive(Serialize)]
 struct Trunk<'a> {
@@ -80,9 +83,7 @@ pub(crate) async fn tell(
     let Query(asked) = query.map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, error.body_text(), "parameter: cut=true")
     })?;
-    if !admin.telemetry.trunks().iter().any(|trunk| trunk.name == name) {
-        return Err(Problem::not_found("no such trunk", "GET /v1/trunks lists them"));
-    }
+    known(&admin, &name)?;
     let told = name.clone();
     crate::outbox::change(admin.clone(), move |store| store.tell_trunk(&told, leave)).await?;
     if !(admin.commands)(Command::Trunk { name: name.clone(), leave }) {
@@ -96,6 +97,100 @@ pub(crate) async fn tell(
     let cut = of_trunk.filter(|call| (admin.commands)(Command::Hangup { call: call.id })).count();
     let told = Told { trunk: name, leave: leave.name(), cut };
     Ok((StatusCode::ACCEPTED, Json(told)).into_response())
+}
+
+/// How often a ping looks whether all have answered, and how many times: longer than an address
+/// has time to answer.
+const LOOKS: (Duration, u32) = (Duration::from_millis(100), 80);
+
+#[derive(Serialize)]
+struct Pinged {
+    trunk: String,
+    peers: Vec<Said>,
+}
+
+#[derive(Serialize)]
+struct Said {
+    name: String,
+    transport: &'static str,
+    address: String,
+    /// The status of its answer; null: none in time.
+    code: Option<u16>,
+    /// How long its answer took.
+    rtt_us: Option<u64>,
+    state: &'static str,
+}
+
+/// `POST /v1/trunks/{name}/ping`: asks each address now, and waits for what they say.
+pub(crate) async fn ping(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let before = known(&admin, &name)?;
+    if before.peers.is_empty() {
+        let hint = "its names lead nowhere, or it only calls us: cooee trunk list";
+        return Err(Problem::new(StatusCode::CONFLICT, "the trunk has no address", hint));
+    }
+    if !(admin.commands)(Command::Ping { trunk: name.clone() }) {
+        return Err(Problem::unavailable("the engine takes no orders now"));
+    }
+    let mut now = before.clone();
+    for _ in 0..LOOKS.1 {
+        let waits = |one: &PeerState| one.pings == asked_before(&before, one);
+        if !now.peers.iter().any(waits) {
+            break;
+        }
+        sleep(LOOKS.0).await;
+        now = known(&admin, &name)?;
+    }
+    let said = |peer: &PeerState| {
+        let came = peer.said != 0 && peer.pings != asked_before(&before, peer);
+        Said {
+            name: peer.name.clone(),
+            transport: peer.transport,
+            address: peer.address.to_string(),
+            code: came.then_some(peer.said),
+            rtt_us: peer.rtt.filter(|_| came).and_then(|rtt| rtt.as_micros().try_into().ok()),
+            state: peer.state,
+        }
+    };
+    let pinged = Pinged { trunk: name, peers: now.peers.iter().map(said).collect() };
+    Ok(Json(pinged).into_response())
+}
+
+fn asked_before(before: &TrunkState, peer: &PeerState) -> u32 {
+    let same = |p: &&PeerState| (p.transport, p.address) == (peer.transport, peer.address);
+    before.peers.iter().find(same).map_or(0, |p| p.pings)
+}
+
+#[derive(Serialize)]
+struct Rotated {
+    trunk: String,
+    revision: u32,
+}
+
+/// `POST /v1/trunks/{name}/rotate-secret`: a reload that must bring another secret of the trunk.
+pub(crate) async fn rotate_secret(
+    State(admin): State<Admin>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    known(&admin, &name)?;
+    match aside(move || (admin.reload)()).await? {
+        Ok(reloaded) if reloaded.secrets.contains(&name) => {
+            Ok(Json(Rotated { trunk: name, revision: reloaded.revision }).into_response())
+        }
+        Ok(_) => {
+            let hint = "write the new one to where `secret` of the trunk is read from, then again";
+            Err(Problem::new(StatusCode::CONFLICT, "its secret is the one of before", hint))
+        }
+        Err(refused) => Ok(crate::node::not_loaded(refused)),
+    }
+}
+
+fn known(admin: &Admin, name: &str) -> Result<TrunkState, Problem> {
+    let trunks = admin.telemetry.trunks();
+    let found = trunks.iter().find(|trunk| trunk.name == name).cloned();
+    found.ok_or_else(|| Problem::not_found("no such trunk", "GET /v1/trunks lists them"))
 }
 
 fn trunk(state: &TrunkState, started: Moment) -> Trunk<'_> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cooee_model::account::Outcome;
+use cooee_model::command::Command;
 use cooee_model::fact::Refusal;
 use cooee_model::trunk::{PeerState, TrunkState};
 use cooee_signalling::call::context::Output;
@@ -334,4 +335,24 @@ fn an_answer_that_was_held_back_goes_to_a_with_the_agents() {
     w.a(a_asks("ACK", 1, &ok, ""));
     w.a(a_asks("BYE", 2, &ok, ""));
     assert_eq!(w.account().outcome, Outcome::Connected);
+}
+
+#[test]
+fn flow_27_a_trunk_is_asked_at_once_when_an_operator_wants_it() {
+    let mut w = World::changed(&[(NO_PINGS, "options_ping = { interval_s = 0 }")]);
+    let order = || Input::Command(Command::Ping { trunk: "b".to_owned() });
+    w.input(order());
+    let options = w.last_b("OPTIONS");
+    w.pass(Duration::from_millis(30));
+    w.b(b_says(503, &options, "", ""));
+    let peer = peer_b(&w);
+    assert_eq!((peer.pings, peer.said, peer.rtt), (1, 503, Some(Duration::from_millis(30))));
+    w.input(order());
+    w.pass(Duration::from_millis(4100));
+    assert_eq!((peer_b(&w).pings, peer_b(&w).said), (2, 0), "it had four seconds");
+    w.to_b.clear();
+    w.pass(SECOND * 60);
+    assert!(w.heard_b().is_empty(), "asked once, for a trunk that is not asked by itself");
+    w.input(Input::Command(Command::Ping { trunk: "nobody".to_owned() }));
+    assert!(w.heard_b().is_empty());
 }

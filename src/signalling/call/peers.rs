@@ -90,6 +90,8 @@ pub struct Peer {
     pub since: Moment,
     /// Round trip of the last OPTIONS that was answered.
     pub rtt: Option<Duration>,
+    /// OPTIONS that have come to their end, and the status that answered the last; 0: none.
+    pub pinged: (u32, u16),
     /// It has answered OPTIONS.
     pub answers_pings: bool,
     /// A time is set at which it will be asked.
@@ -204,6 +206,7 @@ impl Peers {
                         place,
                         since: now,
                         rtt: None,
+                        pinged: (0, 0),
                         answers_pings: false,
                         is_asked: false,
                         asked: None,

@@ -147,6 +147,7 @@ impl Switch {
                 self.draining = true;
                 self.leave_lines(now);
             }
+            Input::Command(Command::Ping { trunk }) => self.ping_now(now, &trunk, out),
             Input::Command(Command::Trunk { name, leave }) => self.tell_trunk(name, leave),
             Input::Peers { revision, trunk, peers } => {
                 if revision == self.core.plan.revision {

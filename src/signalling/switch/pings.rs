@@ -40,8 +40,21 @@ impl Switch {
         // A tenth of the time more or less, so that what fell together once does not stay so.
         let interval = Duration::from_secs(ping.interval_s.into());
         let wait = interval * 9 / 10 + share_of(interval / 5, random);
-        let place = peer.place.clone();
         self.core.alarms.set(now, wait, Alarm::Ping(id));
+        self.ask(now, id, out);
+    }
+
+    /// Asks every address of a trunk now, whatever the time.
+    pub(super) fn ping_now(&mut self, now: Moment, trunk: &str, out: &mut Output) {
+        let Some(trunk) = self.core.plan.trunk_at(trunk) else { return };
+        let ids: Vec<u32> = self.core.peers.of(trunk).iter().map(|peer| peer.id).collect();
+        ids.into_iter().for_each(|id| self.ask(now, id, out));
+    }
+
+    fn ask(&mut self, now: Moment, id: u32, out: &mut Output) {
+        let Some((trunk, peer)) = self.core.peers.named(id) else { return };
+        let ping = self.core.plan.ping_of(trunk);
+        let place = peer.place.clone();
         let Some(flow) = self.core.flow_to(&place) else { return };
         let Some(local) = self.core.local(flow).cloned() else { return };
         let (secret, name) = (self.core.random(), self.core.random());
@@ -70,7 +83,9 @@ impl Switch {
             peer.asked = Some((client, now));
         }
         // Four copies have been sent by then; timer F is too late to tell.
-        let patience = (self.core.tx.clock().t1 * 8).min(interval);
+        let interval = Duration::from_secs(ping.interval_s.into());
+        let patience = self.core.tx.clock().t1 * 8;
+        let patience = if interval.is_zero() { patience } else { patience.min(interval) };
         self.core.alarms.set(now, patience, Alarm::PingLate(id, client));
     }
 
@@ -90,8 +105,9 @@ impl Switch {
         let Some((_, peer)) = self.core.peers.named(id) else { return };
         let Some((_, sent)) = peer.asked.take_if(|(asked, _)| *asked == client) else { return };
         peer.answers_pings = true;
+        peer.pinged = (peer.pinged.0.wrapping_add(1), response.code());
+        peer.rtt = Some(received - sent);
         if verdict == Verdict::Answered {
-            peer.rtt = Some(received - sent);
             out.rtts.push(received - sent);
         }
         self.core.judge_ping(received, id, verdict, &mut out.notes);
@@ -108,6 +124,7 @@ impl Switch {
         if peer.asked.take_if(|(asked, _)| *asked == client).is_none() {
             return;
         }
+        peer.pinged = (peer.pinged.0.wrapping_add(1), 0);
         self.core.tx.abandon(client);
         // Who never answered OPTIONS may not know them: its INVITEs tell (RFC 3261, 11).
         if self.core.peers.named(id).is_some_and(|(_, peer)| peer.answers_pings) {
@@ -139,6 +156,8 @@ fn peer_state(peer: &Peer, now: Moment) -> PeerState {
         since: peer.since,
         rest: peer.rest(now),
         rtt: peer.rtt,
+        pings: peer.pinged.0,
+        said: peer.pinged.1,
         judged_by: if peer.answers_pings { "options" } else { "invites" },
         priority: peer.place.priority,
         weight: peer.place.weight,

@@ -257,7 +257,8 @@ async fn a_reload_says_what_came_of_it_and_the_token_of_now_counts() {
         }
         auth.store(Arc::new(Auth::Token(SecretString::from("new"))));
         let needs_restart = vec!["sip.bind".to_owned()];
-        Ok(Reloaded { revision: 2, notes: Vec::new(), needs_restart })
+        let secrets = vec!["vox".to_owned()];
+        Ok(Reloaded { revision: 2, notes: Vec::new(), needs_restart, secrets })
     });
     let node = Node::serving(admin).await;
     let url = format!("http://{}/v1/reload", node.address);
@@ -270,7 +271,8 @@ async fn a_reload_says_what_came_of_it_and_the_token_of_now_counts() {
     assert_eq!((status, keys(&refused)), (422, vec!["error", "findings", "hint"]));
     assert_eq!(refused["findings"], json!(["cooee.toml:3:1: error: sip: what"]));
     broken.store(false, Ordering::SeqCst);
-    let done = json!({"revision": 2, "notes": [], "needs_restart": ["sip.bind"]});
+    let restart = ["sip.bind"];
+    let done = json!({"revision": 2, "notes": [], "needs_restart": restart, "secrets": ["vox"]});
     assert_eq!(post("old").await, (200, done));
     assert_eq!(post("old").await.0, 401);
     assert_eq!(post("new").await.0, 200);

@@ -9,7 +9,7 @@ use cooee_store::store::Store;
 use serde_json::json;
 
 use super::{Node, admin};
-use crate::{Admin, Auth};
+use crate::{Admin, Auth, Reloaded};
 
 #[tokio::test]
 async fn trunks_are_told_with_their_addresses() {
@@ -25,6 +25,8 @@ async fn trunks_are_told_with_their_addresses() {
         since: started + Duration::from_secs(3),
         rest,
         rtt: Some(Duration::from_micros(1500)),
+        pings: 1,
+        said: 200,
         judged_by: "options",
         priority: 1,
         weight: 5,
@@ -103,5 +105,71 @@ async fn an_operators_word_is_kept_and_told_to_the_engine() {
     let told = json!({"trunk": "unitalk", "leave": "enabled", "cut": 0});
     assert_eq!(node.json(Method::POST, "/v1/trunks/unitalk/enable").await, (202, told));
     assert!(kept().is_empty());
+    node.down().await;
+}
+
+#[tokio::test]
+async fn a_ping_waits_for_each_address() {
+    let node = Node::up(Auth::None).await;
+    let peer = |last: u8, pings, said| PeerState {
+        name: "sip.example.com".to_owned(),
+        transport: "udp",
+        address: format!("198.51.100.{last}:5060").parse().unwrap(),
+        state: "up",
+        since: node.telemetry.started(),
+        rest: None,
+        rtt: Some(Duration::from_micros(1500)),
+        pings,
+        said,
+        judged_by: "options",
+        priority: 0,
+        weight: 0,
+    };
+    let tell = |peers: Vec<PeerState>| {
+        let state = TrunkState { is_called: true, peers, ..TrunkState::unknown("out") };
+        node.telemetry.tell_trunks(vec![state, TrunkState::unknown("in")]);
+    };
+    tell(vec![peer(1, 3, 200), peer(2, 3, 200)]);
+    let path = "/v1/trunks/out/ping";
+    let (answer, ()) = tokio::join!(node.json(Method::POST, path), async {
+        while node.orders.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        tell(vec![peer(1, 4, 404), peer(2, 4, 0)]);
+    });
+    assert_eq!(*node.orders.lock().unwrap(), [Command::Ping { trunk: "out".to_owned() }]);
+    let (status, told) = answer;
+    assert_eq!(status, 200);
+    assert_eq!(
+        (&told["peers"][0]["code"], &told["peers"][0]["rtt_us"]),
+        (&json!(404), &json!(1500))
+    );
+    assert_eq!(
+        (&told["peers"][1]["code"], &told["peers"][1]["rtt_us"]),
+        (&json!(null), &json!(null))
+    );
+    assert_eq!(node.json(Method::POST, "/v1/trunks/in/ping").await.0, 409);
+    assert_eq!(node.json(Method::POST, "/v1/trunks/nobody/ping").await.0, 404);
+    node.down().await;
+}
+
+#[tokio::test]
+async fn another_secret_comes_by_a_reload_that_says_so() {
+    let mut admin = admin(Auth::None);
+    let secrets = std::sync::Arc::new(std::sync::Mutex::new(vec!["other".to_owned()]));
+    let read = std::sync::Arc::clone(&secrets);
+    admin.reload = std::sync::Arc::new(move || {
+        let secrets = read.lock().unwrap().clone();
+        Ok(Reloaded { revision: 7, notes: Vec::new(), needs_restart: Vec::new(), secrets })
+    });
+    let node = Node::serving(admin).await;
+    node.telemetry.tell_trunks(vec![TrunkState::unknown("vox")]);
+    let path = "/v1/trunks/vox/rotate-secret";
+    let (status, told) = node.json(Method::POST, path).await;
+    assert_eq!((status, &told["error"]), (409, &json!("its secret is the one of before")));
+    secrets.lock().unwrap().push("vox".to_owned());
+    let told = json!({"trunk": "vox", "revision": 7});
+    assert_eq!(node.json(Method::POST, path).await, (200, told));
+    assert_eq!(node.json(Method::POST, "/v1/trunks/x/rotate-secret").await.0, 404);
     node.down().await;
 }
