@@ -207,3 +207,60 @@ fn flow_78_digits_by_info_pass_both_ways() {
     w.last_b("415 INFO");
     assert_eq!(w.switch.gauges().calls, 1);
 }
+
+/// A talks to B by a trunk whose profile lists PCMA, PCMU and digits.
+fn listing() -> World {
+    World::with("relay", "generic-ip-trunk", "agent-leg")
+}
+
+const MANY: &str = "m=audio 6000 RTP/AVP 18 8 96 101\r\na=rtpmap:96 opus/48000/2\r\n\
+    a=fmtp:96 useinbandfec=1\r\n";
+
+fn many() -> String {
+    SDP_A.replace("m=audio 6000 RTP/AVP 8 101\r\n", MANY)
+}
+
+#[test]
+fn flow_86_b_is_offered_what_its_profile_lists() {
+    let mut w = listing();
+    w.a(invite("", &many()));
+    let b_invite = w.last_b("INVITE");
+    assert!(b_invite.contains(" RTP/AVP 8 101\r\n"), "{b_invite}");
+    assert!(b_invite.contains("a=rtpmap:101 telephone-event/8000"), "{b_invite}");
+    assert!(!b_invite.contains("opus") && !b_invite.contains("fmtp:96"), "{b_invite}");
+    w.b(b_says(200, &b_invite, "", SDP_B));
+    let ok = w.last_a("200 INVITE");
+    assert!(ok.contains(" RTP/AVP 8 101\r\n"), "{ok}");
+    w.a(a_asks("ACK", 1, &ok, ""));
+    // So with a later offer; one that leaves nothing is refused, and the call goes on.
+    w.a(a_asks("INVITE", 2, &ok, &many().replace("a 1 1 IN", "a 1 2 IN")));
+    assert!(!w.last_b("INVITE").contains("opus"));
+    w.b(b_says(200, &w.last_b("INVITE"), "", SDP_B));
+    let again = w.last_a("200 INVITE");
+    w.a(a_asks("ACK", 2, &again, ""));
+    w.to_b.clear();
+    w.a(a_asks("INVITE", 3, &ok, &SDP_A.replace("AVP 8 101", "AVP 18 101")));
+    w.last_a("488 INVITE");
+    assert!(w.heard_b().is_empty());
+    w.a(a_asks("BYE", 4, &ok, ""));
+    let bye = w.last_b("BYE");
+    w.b(b_says(200, &bye, "", ""));
+    w.assert_clean();
+}
+
+#[test]
+fn flow_86_without_a_listed_codec_nobody_is_called() {
+    let mut w = listing();
+    w.a(invite("", &SDP_A.replace("AVP 8 101", "AVP 18 101")));
+    w.last_a("488 INVITE");
+    assert!(w.heard_b().is_empty());
+    assert_eq!(w.account().sip_final, 488);
+    w.assert_clean();
+}
+
+#[test]
+fn flow_86_in_bypass_an_offer_is_untouched() {
+    let mut w = World::with("bypass", "generic-ip-trunk", "agent-leg");
+    w.a(invite("", &many()));
+    assert!(w.last_b("INVITE").ends_with(&many()));
+}

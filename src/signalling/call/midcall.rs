@@ -11,6 +11,7 @@ use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::{Described, described, is_fax};
 use crate::leg::session_timer::Session;
 use crate::leg::uas::{Passed, answer};
+use crate::message::codecs::Kept;
 use crate::message::name::Name;
 use crate::message::view::{Message, Method};
 use crate::transaction::layer::{ClientId, ServerId};
@@ -138,6 +139,11 @@ impl Call {
             // The relay knows audio alone: the call goes on as it was.
             return self.reply(cx, from, server, &request, 488);
         }
+        let there = offer.as_ref().and(self.leg(other));
+        let kept = there.map(|leg| self.kept_for(&leg.trunk, sdp_of(&request)));
+        if kept == Some(Kept::Nothing) {
+            return self.reply(cx, from, server, &request, 488);
+        }
         let audio = self.audio;
         if let Some(section) = offer.as_ref().and_then(|o| o.audio) {
             self.audio = Some(section);
@@ -160,7 +166,7 @@ impl Call {
     ) -> Option<(ClientId, u32, Vec<u8>)> {
         let terms = self.terms(to);
         let offers = matches!(across, Method::Invite | Method::Update);
-        let sdp = if offers { self.redescribe(cx, to, sdp_of(request)) } else { Vec::new() };
+        let sdp = if offers { self.offer_to(cx, to, sdp_of(request)) } else { Vec::new() };
         let agent = cx.core.plan.settings.user_agent.clone();
         let what = (across.text(), Purpose::Relay);
         let client = self.send(cx, to, what, None, |leg, mut writer| {

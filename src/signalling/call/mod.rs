@@ -60,6 +60,7 @@ use crate::call::reliable::Reliable;
 use crate::call::tries::Tries;
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::Described;
+use crate::message::codecs::{Kept, kept};
 use crate::message::view::Message;
 use crate::profile::decision::{Decision, Slots};
 use crate::profile::plan::Plan;
@@ -267,6 +268,23 @@ impl Call {
         match (self.leg_mut(side), lease) {
             (Some(leg), Some(lease)) => leg.description.write(body, audio, (address, lease.port)),
             _ => body.to_vec(),
+        }
+    }
+
+    /// What of an offer a leg's trunk gets to see. In bypass descriptions cross untouched.
+    fn kept_for(&self, trunk: &str, offer: &[u8]) -> Kept {
+        match self.plan.trunk(trunk) {
+            Some(trunk) if self.path != Path::Bypass => kept(offer, &trunk.profile.media.codecs),
+            _ => Kept::All,
+        }
+    }
+
+    /// An offer of the other side under our name on this leg, with the codecs that its trunk takes.
+    fn offer_to(&mut self, cx: &Cx<'_>, side: Side, offer: &[u8]) -> Vec<u8> {
+        let kept = self.leg(side).map_or(Kept::All, |leg| self.kept_for(&leg.trunk, offer));
+        match kept {
+            Kept::Part(part) => self.redescribe(cx, side, &part),
+            Kept::All | Kept::Nothing => self.redescribe(cx, side, offer),
         }
     }
 

@@ -219,7 +219,7 @@ impl Call {
         measure: Option<Measure>,
     ) {
         let Some(invite) = self.invite.take() else { return };
-        let sdp = self.redescribe(cx, Side::B, sdp_of(&invite));
+        let sdp = self.offer_to(cx, Side::B, sdp_of(&invite));
         let timer = self.terms(Side::B);
         let hops = invite.max_forwards().map_or(70, |n| n.saturating_sub(1));
         self.invite = Some(invite);

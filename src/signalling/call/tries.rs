@@ -8,7 +8,9 @@ use crate::call::context::Cx;
 use crate::call::limits::{RETRY_AFTER_S, TRIES};
 use crate::call::loads::Loads;
 use crate::call::peers::Verdict;
+use crate::call::setup::sdp_of;
 use crate::leg::half::{Invite, LegState};
+use crate::message::codecs::Kept;
 use crate::transaction::client::ClientState;
 use crate::transaction::flow::Flow;
 
@@ -42,6 +44,8 @@ pub struct Tries {
     on: String,
     /// A trunk had no room for the call.
     full: bool,
+    /// A trunk takes none of the codecs that A offers.
+    unfit: bool,
 }
 
 impl Tries {
@@ -93,11 +97,21 @@ impl Call {
                 return Some(Way { target, host, flow });
             }
             let Some(target) = self.decision.targets.get(self.tries.begun) else {
-                self.refuse_a(cx, 503, "no target left");
+                let (code, why) = match self.tries.unfit {
+                    true => (488, "no codec that the trunk takes"),
+                    false => (503, "no target left"),
+                };
+                self.refuse_a(cx, code, why);
                 return None;
             };
             self.tries.begun += 1;
             let trunk = target.trunk.clone();
+            let offer = self.invite.as_ref().map_or(&b""[..], sdp_of);
+            if self.kept_for(&trunk, offer) == Kept::Nothing {
+                cx.note(self.id, format!("trunk {trunk} takes none of the codecs offered"));
+                self.tries.unfit = true;
+                continue;
+            }
             self.tries.left = ways(cx, &trunk);
             if !self.tries.left.is_empty() && !self.takes_room(cx, &trunk) {
                 cx.note(self.id, format!("trunk {trunk} carries all that it may"));

@@ -6,6 +6,7 @@
 //! any method, values that are not UTF-8.
 
 pub mod address;
+pub mod codecs;
 pub mod index;
 pub mod limits;
 pub mod name;

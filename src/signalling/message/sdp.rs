@@ -193,7 +193,7 @@ fn attribute(value: &str, media: &mut Media) {
 
 /// The lines of a description as type letter and value. One with a CR or a NUL inside goes: some
 /// readers would see two lines in it.
-fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+pub(super) fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     body.split(|&b| b == b'\n').filter_map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line {
@@ -294,7 +294,7 @@ pub fn completed(offer: &[u8], answer: &[u8]) -> Option<Vec<u8>> {
     Some(whole)
 }
 
-fn line(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
+pub(super) fn line(out: &mut Vec<u8>, start: &[u8], value: &[u8]) {
     out.extend_from_slice(start);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
