@@ -48,8 +48,23 @@ impl Node<'_> {
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Refused`].
     pub fn ask(&self, method: Method, path: &str) -> Result<Response, Error> {
+        self.carry(method, path, None)
+    }
+
+    /// Asks it, with a body.
+    ///
+    /// # Errors
+    /// As [`Node::ask`].
+    pub fn send(&self, method: Method, path: &str, body: &Value) -> Result<Response, Error> {
+        self.carry(method, path, Some(body))
+    }
+
+    fn carry(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Error> {
         let client = Client::builder().timeout(ANSWER).build()?;
         let mut request = client.request(method, format!("{}{path}", self.admin));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         if let Some(token) = self.token {
             request = request.bearer_auth(token);
         }
@@ -93,6 +108,8 @@ pub enum Error {
     Findings(Vec<String>),
     /// What answered is not a cooee of this version.
     NotUnderstood(serde_json::Error),
+    /// A call was not transferred: the last status, and why.
+    NotTransferred(u16, String),
     /// The file or the terminal could not be written.
     Output(io::Error),
 }
@@ -102,7 +119,11 @@ impl Error {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Unreachable(_) => 3,
-            Self::Refused(..) | Self::Findings(_) | Self::NotUnderstood(_) | Self::Output(_) => 1,
+            Self::Refused(..)
+            | Self::Findings(_)
+            | Self::NotUnderstood(_)
+            | Self::NotTransferred(..)
+            | Self::Output(_) => 1,
         }
     }
 }
@@ -120,6 +141,8 @@ impl fmt::Display for Error {
                 findings.iter().try_for_each(|finding| write!(f, "\n{finding}"))
             }
             Self::NotUnderstood(cause) => write!(f, "the answer is not from this cooee: {cause}"),
+            Self::NotTransferred(0, why) => write!(f, "not transferred: {why}"),
+            Self::NotTransferred(code, why) => write!(f, "not transferred: {code} {why}"),
             Self::Output(cause) => write!(f, "could not write: {cause}"),
         }
     }
@@ -129,7 +152,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable(cause) => Some(cause),
-            Self::Refused(..) | Self::Findings(_) => None,
+            Self::Refused(..) | Self::Findings(_) | Self::NotTransferred(..) => None,
             Self::NotUnderstood(cause) => Some(cause),
             Self::Output(cause) => Some(cause),
         }

@@ -1,13 +1,14 @@
-//! `cooee calls list|show|hangup`: the calls of a running node; `cooee drain` and `cooee reload`.
+//! `cooee calls list|show|hangup|transfer`: the calls of a running node; `cooee drain` and `cooee reload`.
 
 use std::io::Write;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use cooee_records::shown;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::admin::{At, Error, pretty};
+use super::admin::{At, Error, Node, pretty};
 
 /// Lists, shows and ends the calls of a running node.
 #[derive(Args, Debug)]
@@ -33,6 +34,16 @@ enum Verb {
     Show {
         /// The call.
         id: String,
+    },
+    /// Asks one leg by REFER to go on with somebody else, and says what came of it.
+    Transfer {
+        /// The call.
+        id: String,
+        /// A `sip:` URI, or a number or user at that leg's own host.
+        target: String,
+        /// Which leg is asked; else that of the customer.
+        #[arg(long, value_parser = ["a", "b"])]
+        leg: Option<String>,
     },
     /// Ends calls on both legs.
     Hangup {
@@ -91,6 +102,7 @@ pub fn run(calls: &Calls, token: Option<&str>, out: &mut dyn Write) -> Result<()
         Verb::Show { id } => {
             pretty(&node.ask(Method::GET, &format!("/v1/calls/{id}"))?.text()?, out)
         }
+        Verb::Transfer { id, target, leg } => transfer(&node, id, target, leg.as_deref(), out),
         Verb::Hangup { ids, all } => {
             let mut ids = ids.clone();
             if *all {
@@ -104,6 +116,62 @@ pub fn run(calls: &Calls, token: Option<&str>, out: &mut dyn Write) -> Result<()
             Ok(())
         }
     }
+}
+
+/// How often the result of a transfer is looked for, and how long at most.
+const LOOKS: (Duration, u32) = (Duration::from_millis(500), 150);
+
+#[derive(Deserialize)]
+struct Transferred {
+    #[serde(default)]
+    transfer: Option<Transfer>,
+    ended_us: Option<i64>,
+}
+
+#[derive(Deserialize, PartialEq)]
+struct Transfer {
+    leg: String,
+    target: String,
+    state: String,
+    code: u16,
+    why: String,
+}
+
+fn transfer(
+    node: &Node<'_>,
+    id: &str,
+    target: &str,
+    leg: Option<&str>,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let path = format!("/v1/calls/{id}");
+    let look = || {
+        Ok::<_, Error>(serde_json::from_str::<Transferred>(&node.ask(Method::GET, &path)?.text()?)?)
+    };
+    let before = look()?.transfer;
+    let order = serde_json::json!({ "target": target, "leg": leg });
+    node.send(Method::POST, &format!("{path}/transfer"), &order)?;
+    for _ in 0..LOOKS.1 {
+        std::thread::sleep(LOOKS.0);
+        let now = look()?;
+        match now.transfer.filter(|transfer| before.as_ref() != Some(transfer)) {
+            Some(of) if of.state == "asked" && now.ended_us.is_none() => {}
+            Some(of) if of.state == "asked" => {
+                writeln!(out, "leg {} was sent to {}, and the call has ended", of.leg, of.target)?;
+                return Ok(());
+            }
+            Some(of) if of.state == "done" => {
+                writeln!(out, "leg {} went on to {} ({})", of.leg, of.target, of.code)?;
+                return Ok(());
+            }
+            Some(of) => return Err(Error::NotTransferred(of.code, of.why)),
+            None if now.ended_us.is_some() => {
+                return Err(Error::NotTransferred(0, "the call has ended".to_owned()));
+            }
+            None => {}
+        }
+    }
+    Err(Error::NotTransferred(0, "no word of its result".to_owned()))
 }
 
 fn table(calls: &[Call], out: &mut dyn Write) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! What the admin plane asks of the engine.
 
-use crate::ids::CallId;
+use crate::ids::{CallId, Side};
 
 /// An order from the HTTP API or a signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,15 @@ pub enum Command {
     Hangup {
         /// The call.
         call: CallId,
+    },
+    /// Asks one side of a call to go on with somebody else (blind transfer, RFC 5589, 6.1).
+    Transfer {
+        /// The call.
+        call: CallId,
+        /// Who is asked; `None`: the side of the customer.
+        side: Option<Side>,
+        /// A `sip:` or `sips:` URI, or a user at that side's own host.
+        target: String,
     },
     /// Takes no new calls; those up run to their end.
     Drain,

@@ -171,6 +171,26 @@ pub enum What {
         #[n(1)]
         held_by: Option<Side>,
     },
+    /// An operator had one side asked to go on with somebody else.
+    #[n(49)]
+    TransferAsked {
+        /// Who was asked.
+        #[n(0)]
+        side: Side,
+        /// The URI that it was given.
+        #[n(1)]
+        target: String,
+    },
+    /// What came of a transfer that an operator ordered.
+    #[n(50)]
+    TransferEnded {
+        /// The last status that the side told; 0: it was not asked, or told none.
+        #[n(0)]
+        code: u16,
+        /// In words.
+        #[n(1)]
+        why: String,
+    },
     /// The portal's word changed the account after the end: this one replaces it.
     #[n(12)]
     Amended {

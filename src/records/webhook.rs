@@ -79,6 +79,8 @@ impl Kind {
             | What::Measured { .. }
             | What::MediaStarted { .. }
             | What::Revived { .. }
+            | What::TransferAsked { .. }
+            | What::TransferEnded { .. }
             | What::PortalLinked { .. } => None,
         }
     }

@@ -115,6 +115,12 @@ fn log(fact: &Fact) {
         What::Measured { a, b } => {
             tracing::debug!(%call, seq, a.packets, a.lost, b.packets, b.lost, "measured");
         }
+        What::TransferAsked { side, target } => {
+            tracing::info!(%call, seq, %side, target, "transfer asked for");
+        }
+        What::TransferEnded { code, why } => {
+            tracing::info!(%call, seq, code, why, "transfer ended");
+        }
         What::Revived { .. } => tracing::info!(%call, seq, "call goes on after a restart"),
         What::MediaStarted { side } => tracing::debug!(%call, seq, %side, "media started"),
     }

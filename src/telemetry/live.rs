@@ -114,12 +114,36 @@ pub struct LiveCall {
     pub end_party: &'static str,
     /// The last status: B's final one, or what we refused with; 0: none.
     pub sip_final: u16,
+    /// The last transfer that an operator ordered.
+    pub transfer: Option<Transfer>,
     #[serde(skip)]
     anchor: Moment,
     #[serde(skip)]
     seq: u32,
     #[serde(skip)]
     held_by: [bool; 2],
+}
+
+/// A transfer that an operator ordered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Transfer {
+    /// Which leg was asked; empty: none was.
+    pub leg: &'static str,
+    /// Where it was sent.
+    pub target: String,
+    /// `asked`, `done` or `failed`.
+    pub state: &'static str,
+    /// The last status that the leg told; 0: none.
+    pub code: u16,
+    /// How it came out, in words.
+    pub why: String,
+}
+
+const fn side_name(side: Side) -> &'static str {
+    match side {
+        Side::A => "a",
+        Side::B => "b",
+    }
 }
 
 fn as_text<S: Serializer>(id: &CallId, serializer: S) -> Result<S::Ok, S::Error> {
@@ -158,6 +182,7 @@ impl LiveCall {
             ended_us: None,
             hold_ms: None,
             amended: false,
+            transfer: None,
             outcome: "",
             end_party: "",
             sip_final: 0,
@@ -204,6 +229,17 @@ impl LiveCall {
             What::Amended { account } => {
                 self.amended = true;
                 self.close(account);
+            }
+            What::TransferAsked { side, target } => {
+                let (leg, target) = (side_name(*side), target.clone());
+                let asked = Transfer { leg, target, state: "asked", ..Transfer::default() };
+                self.transfer = Some(asked);
+            }
+            What::TransferEnded { code, why } => {
+                let transfer = self.transfer.take_if(|t| t.state == "asked").unwrap_or_default();
+                let state = if (200..300).contains(code) { "done" } else { "failed" };
+                let (code, why) = (*code, why.clone());
+                self.transfer = Some(Transfer { state, code, why, ..transfer });
             }
             What::Revived { account, held_by } => {
                 self.revive(account);

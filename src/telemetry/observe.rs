@@ -143,6 +143,8 @@ impl Observer {
             | What::Resumed { .. }
             | What::PortalLinked { .. }
             | What::Revived { .. }
+            | What::TransferAsked { .. }
+            | What::TransferEnded { .. }
             | What::MediaStarted { .. } => {}
         }
     }

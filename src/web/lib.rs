@@ -18,6 +18,7 @@
 //! | `POST /v1/outbox/{id}/retry`, `/drop` | try it again now; delete it |
 //! | `POST /v1/outbox/retry`, `/drop` `?webhook,state,call` | the same for all that pass |
 //! | `DELETE /v1/calls/{id}` | hang up: 202, the engine does it |
+//! | `POST /v1/calls/{id}/transfer` `{target, leg}` | ask a leg to go on with somebody else: 202 |
 //! | `GET /v1/trunks` | how each trunk stands, with its addresses |
 //! | `POST /v1/trunks/{name}/enable`, `/drain`, `/disable` `[?cut=true]` | what it may do: 202 |
 //! | `POST /v1/trunks/{name}/ping` | ask each address now: 200 with what they say |
@@ -157,6 +158,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/v1/outbox/{id}/drop", post(outbox::drop))
         .route("/v1/calls", get(calls::list))
         .route("/v1/calls/{id}", get(calls::show).delete(calls::hang_up))
+        .route("/v1/calls/{id}/transfer", post(calls::transfer))
         .fallback(|| async { Problem::not_found("no such path", "GET / shows what there is") })
         .layer(DefaultBodyLimit::max(limits::BODY_MAX_BYTES))
         .layer(from_fn_with_state(admin.clone(), guard::guard))

@@ -29,6 +29,7 @@ mod restart;
 mod session_timer;
 mod targets;
 mod topology;
+mod transfer;
 mod transports;
 mod trunks;
 mod update;

@@ -435,6 +435,8 @@ fn what(what: &What) -> &'static str {
         What::Amended { .. } => "Amended",
         What::Measured { .. } => "Measured",
         What::MediaStarted { .. } => "MediaStarted",
+        What::TransferAsked { .. } => "TransferAsked",
+        What::TransferEnded { .. } => "TransferEnded",
         What::Revived { .. } => "Revived",
     }
 }

@@ -61,6 +61,8 @@ pub enum Purpose {
     Prack,
     /// A refresh of the session (RFC 4028).
     Refresh,
+    /// A transfer that an operator ordered.
+    Transfer,
 }
 
 /// What a call or a line wants to be woken for.
@@ -90,6 +92,8 @@ pub enum Alarm {
     Ask(Slot),
     /// A leg's session timer; the alarm that is meant.
     Session(Slot, Side, u32),
+    /// A side that was asked to go on with somebody else has told nothing of it.
+    Transfer(Slot, u32),
     /// A line's registration is due.
     Register(u32),
 }

@@ -38,6 +38,7 @@ pub mod session;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;
+pub mod transfer;
 pub mod tries;
 pub mod update;
 pub mod waiting;
@@ -57,6 +58,7 @@ use crate::call::late::Late;
 use crate::call::midcall::Relay;
 use crate::call::portal::Word;
 use crate::call::reliable::Reliable;
+use crate::call::transfer::Transfer;
 use crate::call::tries::Tries;
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::Described;
@@ -121,6 +123,8 @@ pub struct Call {
     pub reliable: Option<Box<Reliable>>,
     /// The side that asked for a transfer which was passed on.
     pub referral: Option<Side>,
+    /// The transfer that an operator has ordered.
+    pub transfer: Option<Box<Transfer>>,
     /// A's answer, where it waits for the agent's.
     pub held_back: Option<Vec<u8>>,
     /// Requests on their way across.

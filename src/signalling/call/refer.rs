@@ -46,7 +46,8 @@ impl Call {
         (self.referral.is_some() || names_a_dialog).then_some(DECLINED)
     }
 
-    /// A NOTIFY: news of a transfer that the other side asked for, or nothing that we know.
+    /// A NOTIFY: news of a transfer that an operator or the other side asked for, or nothing that
+    /// we know.
     pub(super) fn notified(
         &mut self,
         cx: &mut Cx<'_>,
@@ -55,6 +56,9 @@ impl Call {
         request: Message,
     ) {
         let head = |name| trim(split_outside(request.value(name).unwrap_or_default(), b';').0);
+        if self.transfer_told(cx, side, server, &request) {
+            return;
+        }
         let wanted = self.referral == Some(side.other());
         if !wanted || !head(Name::Event).eq_ignore_ascii_case(b"refer") {
             return self.reply(cx, side, server, &request, 489);

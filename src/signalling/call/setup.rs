@@ -91,6 +91,7 @@ impl Call {
             early: Early::default(),
             reliable: None,
             referral: None,
+            transfer: None,
             slots: None,
             held_back: None,
             relays: Vec::new(),

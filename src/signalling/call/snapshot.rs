@@ -13,6 +13,7 @@ use crate::call::early::Early;
 use crate::call::late::{LateImage, LateOut};
 use crate::call::portal::Word;
 use crate::call::revive::{LegLife, Life};
+use crate::call::transfer::Transfer;
 use crate::call::tries::Tries;
 use crate::call::{Call, Path};
 use crate::leg::asked::Asked;
@@ -61,6 +62,8 @@ struct ImageOut<'a> {
     late: Option<LateOut<'a>>,
     #[n(8)]
     life: Life,
+    #[n(70)]
+    transfer: Option<&'a Transfer>,
 }
 
 #[derive(Encode)]
@@ -122,6 +125,8 @@ pub struct Image {
     late: Option<LateImage>,
     #[n(8)]
     life: Option<Life>,
+    #[n(70)]
+    transfer: Option<Transfer>,
 }
 
 impl Image {
@@ -200,6 +205,7 @@ impl Call {
             word: &self.word,
             late: LateOut::of(&self.late),
             life: self.life(),
+            transfer: self.transfer.as_deref(),
         };
         let mut bytes = Vec::with_capacity(2048);
         // Writing to memory does not fail.
@@ -233,6 +239,7 @@ impl Call {
             early: Early::default(),
             reliable: None,
             referral: None,
+            transfer: Transfer::restore(cx, slot, image.transfer),
             held_back: None,
             relays: Vec::new(),
             ended: image.ended,

@@ -292,6 +292,8 @@ pub struct Behaviour {
     pub session_timer: Option<SessionTimer>,
     /// It may transfer calls by REFER.
     pub accept_refer: bool,
+    /// It carries out a REFER of ours, so that an operator may transfer its calls.
+    pub takes_refer: bool,
     /// A 487 may come seconds after the end.
     pub late_487_ok: bool,
     /// It answers OPTIONS, so its silence means that it is down.
@@ -320,6 +322,7 @@ impl Default for Behaviour {
             require_100rel: false,
             session_timer: None,
             accept_refer: false,
+            takes_refer: false,
             late_487_ok: false,
             options_ping: true,
             display_name_max: 0,

@@ -143,6 +143,9 @@ impl Switch {
             Input::Command(Command::Hangup { call }) => {
                 self.step(now, now, call, out, |call, cx| call.hang_up(cx));
             }
+            Input::Command(Command::Transfer { call, side, target }) => {
+                self.step(now, now, call, out, |call, cx| call.transfer(cx, side, target));
+            }
             Input::Command(Command::Drain) => {
                 self.draining = true;
                 self.leave_lines(now);
@@ -249,6 +252,11 @@ impl Switch {
                 }
                 Alarm::Session(slot, side, nth) => {
                     self.step_at(now, now, slot, out, |call, cx| call.session_woke(cx, side, nth));
+                }
+                Alarm::Transfer(slot, mark) => {
+                    self.step_at(now, now, slot, out, |call, cx| {
+                        call.transfer_is_silent(cx, mark);
+                    });
                 }
                 Alarm::Register(line) => self.register(now, line, out),
             }

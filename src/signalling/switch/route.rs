@@ -92,6 +92,7 @@ impl Switch {
                     Purpose::Bye => call.bye_responded(cx, side, response),
                     Purpose::Late => call.late_bye_responded(cx, client, response),
                     Purpose::Ask => call.peer_said(cx, side, response),
+                    Purpose::Transfer => call.transfer_responded(cx, response),
                     Purpose::Cancel | Purpose::Prack => {}
                 });
             }
@@ -148,6 +149,7 @@ impl Switch {
                     Purpose::Refresh => call.refresh_unanswered(cx, side, why),
                     Purpose::Bye => call.leg_gone(side),
                     Purpose::Late => call.late_over(client),
+                    Purpose::Transfer => call.transfer_over(cx, 408, "no answer to REFER"),
                     Purpose::Cancel | Purpose::Ask | Purpose::Prack => {}
                 });
             }
