@@ -1,4 +1,5 @@
-//! `cooee calls list|show|hangup|transfer`: the calls of a running node; `cooee drain` and `cooee reload`.
+//! `cooee calls list|show|hangup|transfer`: the calls of a running node; `cooee drain` and
+//! `cooee reload`.
 
 use std::io::Write;
 use std::time::Duration;
