@@ -106,18 +106,16 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
                     return;
                 }
             };
-            let mut rung = false;
-            for event in ready.iter().take(count) {
-                match event.data() {
-                    BELL => rung = true,
-                    token => self.pass_on(token),
-                }
+            let tokens = || ready.iter().take(count).map(EpollEvent::data);
+            // Orders first: a packet that is here may be of a peer that was named just before.
+            if tokens().any(|token| token == BELL) && !self.obey() {
+                return;
+            }
+            for token in tokens().filter(|token| *token != BELL) {
+                self.pass_on(token);
             }
             if count > 0 && spin_ns > 0 {
                 busy_until = boottime_ns().saturating_add(spin_ns);
-            }
-            if rung && !self.obey() {
-                return;
             }
         }
     }

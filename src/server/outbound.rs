@@ -1,4 +1,4 @@
-//! What the engine has decided is carried out: records, then messages, then media orders.
+//! What the engine has decided is carried out: records, then media orders, then messages.
 
 use std::io;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ impl Outbound {
         if !out.records.is_empty() {
             self.append(&out.records);
         }
-        self.send(&out.sends);
+        // Before the messages: who is told where to send does so at once.
         for command in out.media.drain(..) {
             let call = command.call();
             if let Some(relay) = &self.relay
@@ -81,6 +81,7 @@ impl Outbound {
                 tracing::warn!(%call, "the RTP plane takes no orders: its queue is full");
             }
         }
+        self.send(&out.sends);
         for record in out.records.drain(..) {
             if let Record::Fact(fact) = record {
                 self.spine.tell(Told::Fact(Box::new(fact)));

@@ -110,6 +110,17 @@ fn a_new_peer_is_latched_anew_and_the_old_one_is_a_stranger() {
 }
 
 #[test]
+fn who_was_named_before_it_sent_is_heard() {
+    let talk = Talk::new([20, 77]);
+    let places = [talk.world.peer(30, 6000), talk.world.peer(31, 6000)];
+    for (sequence, from) in (0..300).zip(places.iter().cycle()) {
+        talk.world.name(talk.call, Side::A, from.addr, Latch::Strict);
+        from.send(&rtp(8, sequence), talk.port_a());
+        assert_eq!(talk.b.recv().0, rtp(8, sequence));
+    }
+}
+
+#[test]
 fn a_relay_goes_on_where_the_one_before_it_was_cut() {
     let begin = |source| {
         let world = World::new([20, 18], 2, 1);
