@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cooee_model::account::{Outcome, Party};
+use cooee_model::moment::Moment;
 
 use crate::world::*;
 
@@ -138,6 +139,18 @@ fn flow_63_a_that_does_not_refresh_is_ended() {
     w.a(b_says(200, &a, "", ""));
     w.b(b_says(200, &b, "", ""));
     w.assert_clean();
+}
+
+#[test]
+fn flow_63_a_wall_clock_that_is_put_back_delays_nothing() {
+    let mut w = World::new();
+    talking_with(&mut w, &says("90;refresher=uac", TIMER), "");
+    w.now = Moment::new(w.now.mono, w.now.wall - 3_600_000_000_000);
+    w.pass(SECOND * 59);
+    assert_eq!(w.switch.gauges().calls, 1);
+    // The very nanosecond of the limit.
+    w.pass(SECOND);
+    assert_eq!(w.account().end_party, Party::Timeout);
 }
 
 #[test]

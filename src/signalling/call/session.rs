@@ -94,7 +94,7 @@ impl Call {
             return;
         }
         match leg.session.next(refreshing) {
-            Some((at, _)) if at > cx.now => self.sleep(cx, side),
+            Some((at, _)) if at.mono > cx.now.mono => self.sleep(cx, side),
             Some((_, Due::Refresh)) => self.refresh(cx, side, None),
             Some((_, Due::End)) if refreshing => {
                 self.session_over(cx, format!("session timer: {side} did not answer the refresh"));
