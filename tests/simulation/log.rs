@@ -36,7 +36,7 @@ pub struct Group {
     pub way: Way,
     pub method: String,
     pub call_id: String,
-    branch: String,
+    pub branch: String,
     pub code: u16,
     pub sent: u32,
     pub arrived: u32,

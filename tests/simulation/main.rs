@@ -1,5 +1,6 @@
 //! The signalling core in a simulated world: two carriers, a bad network, a clock that jumps, all
-//! drawn from a seed. The same seed is the same run, byte for byte.
+//! drawn from a seed. The same seed is the same run, byte for byte. Worlds of even seeds have
+//! extras: session timers, hosts that go and come back under OPTIONS, UPDATE before the answer.
 //!
 //! `COOEE_SEED=7 cargo test -p cooee-tests --test simulation one_seed -- --nocapture` runs one seed
 //! and draws the call that failed. `COOEE_LONG=1` with `--release` searches
@@ -8,6 +9,8 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod check;
+mod hosts;
+mod kind;
 mod log;
 mod net;
 mod rng;

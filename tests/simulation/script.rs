@@ -1,5 +1,8 @@
 //! What the people and machines on both sides of a call will do, drawn from the seed beforehand.
 
+use cooee_model::ids::Side;
+
+use crate::kind::{Dice, Kind};
 use crate::rng::Rng;
 
 /// Milliseconds, as nanoseconds of the virtual clock.
@@ -44,6 +47,14 @@ pub struct Part {
     pub reinvite: (u64, u16),
 }
 
+impl Part {
+    /// It does not die.
+    pub fn spare(&mut self) {
+        self.at_start.retain(|(_, act)| *act != Act::Die);
+        self.once_up.retain(|(_, act)| *act != Act::Die);
+    }
+}
+
 /// How B answers the INVITE.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
@@ -72,6 +83,24 @@ pub struct Script {
     pub a: Part,
     pub b: Part,
     pub answer: Answer,
+    /// What A and B make of session timers.
+    pub timers: [Timer; 2],
+}
+
+/// What a side makes of session timers (RFC 4028).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timer {
+    pub knows: bool,
+    /// The interval that it wants, seconds; 0: none.
+    pub asks_s: u32,
+    /// Whom it wants to refresh: nobody in particular, `uac`, `uas`.
+    pub who: &'static str,
+    /// The smallest interval that it bears, seconds.
+    pub min_s: u32,
+    /// It refreshes by UPDATE, or else by a re-INVITE.
+    pub by_update: bool,
+    /// It forgets to refresh, and to look whether anybody does.
+    pub stops: bool,
 }
 
 const REFUSALS: [u16; 12] = [486, 486, 603, 404, 480, 488, 500, 503, 503, 403, 302, 401];
@@ -86,6 +115,7 @@ impl Script {
             a: Part { reinvite: reinvite(rng), ..Part::default() },
             b: Part { reinvite: reinvite(rng), ..Part::default() },
             answer: Answer { trying: !rng.percent(15), ..Answer::default() },
+            timers: Default::default(),
         };
         if !script.late_offer {
             script.reliable = rng.one_of(&["", "", "Supported", "Require"]);
@@ -182,6 +212,74 @@ impl Script {
         self.b.once_up.push((rng.between(180, 220) * SECOND, Act::Bye));
     }
 
+    /// Draws what goes beyond plain calls.
+    pub fn extend(&mut self, kind: &Kind, dice: &mut Dice) {
+        if kind.timers.is_some() {
+            self.timers = [timer(&mut dice.timers), timer(&mut dice.timers)];
+            self.go_on(&mut dice.timers);
+        }
+        if kind.early.is_some() {
+            self.begin_anew(&mut dice.early);
+        }
+    }
+
+    /// The call is described again before it is answered.
+    fn begin_anew(&mut self, rng: &mut Rng) {
+        if rng.percent(70) {
+            self.updates = (true, true);
+            self.reliable = rng.one_of(&["Supported", "Require"]);
+            self.answer.reliable = true;
+            self.late_offer = false;
+        }
+        for part in [&mut self.a, &mut self.b] {
+            if rng.percent(50) {
+                // A counts from the first moment: its call begins at `begins`, as all of its part.
+                part.at_start.push((rng.below(5 * SECOND), Act::Update(rng.percent(70))));
+            }
+        }
+        for (_, with_sdp, _) in &mut self.answer.progress {
+            *with_sdp |= rng.percent(60);
+        }
+    }
+
+    /// Some calls last, and nobody hangs up who hears nothing: that is for the timers to find.
+    fn go_on(&mut self, rng: &mut Rng) {
+        let longer = if rng.percent(50) { rng.between(100, 700) * SECOND } else { 0 };
+        for (part, side) in [(&mut self.a, Side::A), (&mut self.b, Side::B)] {
+            // The last act is who hears nothing any more.
+            if let Some(last) = part.once_up.last_mut() {
+                last.0 = rng.between(1000, 1100) * SECOND;
+            }
+            let byes = part.once_up.len().saturating_sub(1);
+            for (at, act) in part.once_up.iter_mut().take(byes) {
+                if *act == Act::Bye {
+                    *at += longer;
+                }
+            }
+            let (_, code) = &mut part.reinvite;
+            if rng.percent(60) {
+                *code = 200;
+            }
+            if rng.percent(8) {
+                let die = (rng.below(longer + 20 * SECOND), Act::Die);
+                part.once_up.push(die);
+            }
+            if longer > 0 && rng.percent(40) {
+                let at = rng.below(longer);
+                let act = rng.one_of(&[Act::Hold, Act::Resume, Act::Update(true), Act::Info]);
+                part.once_up.push((at, if side == Side::A { act } else { Act::Hold }));
+            }
+        }
+    }
+
+    /// What this side makes of session timers.
+    pub fn timer(&self, side: Side) -> &Timer {
+        match side {
+            Side::A => &self.timers[0],
+            Side::B => &self.timers[1],
+        }
+    }
+
     fn perish(&mut self, rng: &mut Rng, decided: u64) {
         if rng.percent(4) {
             self.b.at_start.push((rng.below(decided + 20 * SECOND), Act::Die));
@@ -189,6 +287,23 @@ impl Script {
         if rng.percent(3) {
             self.a.at_start.push((rng.below(decided + 20 * SECOND), Act::Die));
         }
+    }
+}
+
+fn timer(rng: &mut Rng) -> Timer {
+    let min_s = if rng.percent(25) { u32::try_from(rng.between(91, 300)).unwrap() } else { 90 };
+    let asks_s = match rng.below(10) {
+        0..=3 => 0,
+        4 => u32::try_from(rng.between(20, 90)).unwrap(),
+        _ => min_s + u32::try_from(rng.below(200)).unwrap(),
+    };
+    Timer {
+        knows: rng.percent(80),
+        asks_s,
+        who: rng.one_of(&["", "uac", "uas"]),
+        min_s,
+        by_update: rng.percent(50),
+        stops: rng.percent(15),
     }
 }
 

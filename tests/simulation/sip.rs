@@ -97,6 +97,14 @@ impl<'a> Msg<'a> {
         lines.find(|(n, _)| *n == name).map(|(_, value)| value.trim())
     }
 
+    /// Whether a header lists this value.
+    pub fn lists(&self, name: &str, value: &str) -> bool {
+        let head = self.text.split_once("\r\n\r\n").map_or(self.text, |h| h.0);
+        let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+        let mut values = lines.filter(|(n, _)| *n == name).flat_map(|(_, v)| v.split(','));
+        values.any(|v| v.trim() == value)
+    }
+
     /// `INVITE`, or `200 INVITE`.
     pub fn title(&self) -> String {
         if self.is_request() {
@@ -108,7 +116,7 @@ impl<'a> Msg<'a> {
 }
 
 /// A parameter of a header value.
-fn param<'a>(value: &'a str, name: &str) -> Option<&'a str> {
+pub fn param<'a>(value: &'a str, name: &str) -> Option<&'a str> {
     value.split(';').skip(1).find_map(|p| p.trim().strip_prefix(name)?.strip_prefix('='))
 }
 

@@ -15,20 +15,22 @@ impl Ua {
             cx.faults.push(format!("{} to nothing that was asked", m.title()));
             return;
         };
+        let first = self.first;
+        let opens = at == first && self.side == Side::A;
         let client = &mut self.clients[at];
         if m.code < 200 {
             if client.code < 200 && !client.over {
                 client.code = m.code;
-                if at == 0 && self.side == Side::A && !m.to_tag.is_empty() {
+                if opens && !m.to_tag.is_empty() {
                     self.remote_tag = m.to_tag.to_owned();
                     self.target = m.contact.to_owned();
                 }
-                if at == 0 && self.wants_cancel {
+                if at == first && self.wants_cancel {
                     self.cancel(cx);
                 }
                 let rseq = m.header("RSeq").and_then(|n| n.parse().ok());
-                if let Some(rseq) = rseq.filter(|_| at == 0 && self.side == Side::A) {
-                    self.prack(rseq, cx);
+                if let Some(rseq) = rseq.filter(|_| opens) {
+                    self.prack(rseq, !m.body.is_empty(), cx);
                 }
             }
             return;
@@ -45,8 +47,9 @@ impl Ua {
             self.acknowledge(at, m, cx);
         }
         match m.method {
-            _ if at == 0 && self.side == Side::A => self.invite_answered(m, cx),
+            _ if opens => self.invite_answered(m, cx),
             "BYE" => self.become_(State::Gone, cx.now),
+            "INVITE" | "UPDATE" if m.code < 300 => self.session_taken(m, cx),
             "INVITE" | "INFO" | "UPDATE" if over || self.state != State::Up => {}
             "INVITE" | "INFO" | "UPDATE" if matches!(m.code, 408 | 481) => self.bye(cx),
             "INVITE" if m.code == 491 => {
@@ -55,15 +58,17 @@ impl Ua {
                 let wait = cx.rng.between(low, high) * MS;
                 cx.later(wait, Tick::Act(if hold { Act::Hold } else { Act::Resume }));
             }
+            "INVITE" | "UPDATE" => self.not_refreshed(m, cx),
             _ => {}
         }
     }
 
     /// A reliable response in its turn is acknowledged (RFC 3262, 4).
-    fn prack(&mut self, rseq: u32, cx: &mut Cx<'_>) {
+    fn prack(&mut self, rseq: u32, answers: bool, cx: &mut Cx<'_>) {
         if self.state == State::Setup && (self.rseq == 0 || rseq == self.rseq + 1) {
             self.rseq = rseq;
-            let rack = format!("RAck: {rseq} {} INVITE\r\n", self.clients[0].cseq);
+            self.early |= answers;
+            let rack = format!("RAck: {rseq} {} INVITE\r\n", self.clients[self.first].cseq);
             self.ask("PRACK", &rack, "", cx);
         }
     }
@@ -74,7 +79,7 @@ impl Ua {
         let ack = if m.code < 300 {
             self.remote_tag = m.to_tag.to_owned();
             self.target = m.contact.to_owned();
-            let late = at == 0 && self.script.late_offer;
+            let late = at == self.first && self.script.late_offer;
             let body = if late { self.media("sendrecv") } else { String::new() };
             self.request("ACK", cseq, "", &body)
         } else {
@@ -94,10 +99,14 @@ impl Ua {
 
     fn invite_answered(&mut self, m: &Msg<'_>, cx: &mut Cx<'_>) {
         let was = self.state;
+        if m.code == 422 && was == State::Setup && !self.wants_cancel && self.raise(m) {
+            return self.invite(cx);
+        }
         if m.code >= 300 {
             return self.become_(State::Gone, cx.now);
         }
         self.become_(State::Up, cx.now);
+        self.session_taken(m, cx);
         if was != State::Setup {
             // The 2xx crossed our CANCEL or came after we gave up.
             return self.bye(cx);
@@ -118,6 +127,8 @@ impl Ua {
         }
         match tick {
             Tick::Act(act) => self.act(act, cx),
+            Tick::Refresh(nth) => self.refresh(nth, cx),
+            Tick::RunOut(nth) => self.ran_out(nth, cx),
             Tick::Resend(at) => {
                 let client = &mut self.clients[at];
                 let invite = client.method == "INVITE";
@@ -155,13 +166,13 @@ impl Ua {
             }
             Tick::Reliable(rseq) => {
                 let Some((bytes, wait)) = &mut self.unpracked else { return };
-                if rseq != self.rseq || self.servers[0].code >= 200 {
+                if rseq != self.rseq || self.servers[self.first].code >= 200 {
                     return;
                 }
                 *wait *= 2;
                 let (bytes, wait) = (bytes.clone(), *wait);
                 if wait > GIVE_UP {
-                    return self.answer_invite(0, 504, cx);
+                    return self.answer_invite(self.first, 504, cx);
                 }
                 cx.send(&bytes);
                 cx.later(wait, Tick::Reliable(rseq));
@@ -181,7 +192,7 @@ impl Ua {
     }
 
     fn gave_up(&mut self, at: usize, cx: &mut Cx<'_>) {
-        let invite = self.clients[0].code;
+        let invite = self.clients.get(self.first).map_or(0, |c| c.code);
         let client = &mut self.clients[at];
         if client.method == "CANCEL" && self.state == State::Ending && invite < 200 {
             // RFC 3261, 9.1: no final response 64*T1 after the CANCEL: the INVITE is over.
@@ -190,7 +201,7 @@ impl Ua {
         if client.code >= 200 || client.over {
             return;
         }
-        let first = at == 0 && self.side == Side::A;
+        let first = at == self.first && self.side == Side::A;
         if client.method == "INVITE" && client.code >= 100 && !first {
             // A re-INVITE that is only trying: a little patience more, then the call is hung up.
             client.over = true;
@@ -201,6 +212,12 @@ impl Ua {
             return;
         }
         client.over = true;
+        // What is passed on to the other side waits for that one.
+        let passed = matches!(client.method, "INVITE" | "INFO" | "REFER" | "NOTIFY")
+            || client.method == "UPDATE" && !client.bytes.ends_with(b"\r\n\r\n");
+        if !passed {
+            cx.out.push(Do::Unheard(client.method, client.branch.clone()));
+        }
         match client.method {
             "CANCEL" | "PRACK" => {}
             "BYE" => self.become_(State::Gone, cx.now),

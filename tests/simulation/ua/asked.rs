@@ -61,12 +61,18 @@ impl Ua {
 
     /// The INVITE that the leg begins with, or its second try with a login.
     fn invited(&mut self, m: &Msg<'_>, cx: &mut Cx<'_>) {
-        if self.servers.iter().any(|s| s.method == "INVITE") {
+        let refused = |s: &Server| s.code == 422;
+        if self.servers.get(self.first).is_some_and(|s| !refused(s)) {
             cx.faults.push("a second INVITE in the same dialog, without a To tag".to_owned());
             return;
         }
         let at = self.take(m);
-        self.since = cx.now;
+        (self.first, self.remote_cseq) = (at, m.cseq);
+        self.become_(State::Setup, cx.now);
+        if let Some((code, more)) = self.session_refuses(m) {
+            self.finish(at, code, &more, "", cx);
+            return self.become_(State::Gone, cx.now);
+        }
         if self.script.answer.trying {
             let bytes = Bytes::from(response(m, 100, "", "", ""));
             cx.send(&bytes);
@@ -82,18 +88,23 @@ impl Ua {
         if !m.body.is_empty() && self.is_busy() {
             return self.finish(at, 491, "", "", cx);
         }
+        if let Some((code, more)) = self.session_refuses(m) {
+            return self.finish(at, code, &more, "", cx);
+        }
         self.target = m.contact.to_owned();
         let body = if m.body.is_empty() { String::new() } else { self.media("sendrecv") };
-        let contact = format!("Contact: <sip:c{}@{}>\r\n", self.call, self.host);
+        let session = self.session_answers(m, cx);
+        let contact = format!("Contact: <sip:c{}@{}>\r\n{session}", self.call, self.host);
         self.finish(at, 200, &contact, &body, cx);
     }
 
     fn pracked(&mut self, at: usize, m: &Msg<'_>, cx: &mut Cx<'_>) {
-        let rack = format!("{} {} INVITE", self.rseq, self.servers[0].cseq);
+        let rack = format!("{} {} INVITE", self.rseq, self.servers[self.first].cseq);
         if self.unpracked.is_none() || m.header("RAck") != Some(&rack) {
             return self.finish(at, 481, "", "", cx);
         }
-        self.unpracked = None;
+        let told = self.unpracked.take();
+        self.early |= told.is_some_and(|(bytes, _)| !bytes.ends_with(b"\r\n\r\n"));
         self.finish(at, 200, "", "", cx);
         if std::mem::take(&mut self.wants_final) && self.state == State::Setup {
             self.decide(cx);
@@ -130,6 +141,9 @@ impl Ua {
         }
         if theirs {
             return self.finish(at, 500, "Retry-After: 2\r\n", "", cx);
+        }
+        if let Some((code, more)) = self.session_refuses(m) {
+            return self.finish(at, code, &more, "", cx);
         }
         self.target = m.contact.to_owned();
         let wait = match self.side {

@@ -5,7 +5,7 @@ use cooee_model::ids::Side;
 
 use crate::script::{Act, GIVE_UP, T1};
 use crate::sip::{Msg, sdp, with_body};
-use crate::ua::{Client, Cx, State, Tick, Ua, media_host};
+use crate::ua::{Client, Cx, Server, State, Tick, Ua, media_host};
 
 impl Ua {
     pub(super) fn request(
@@ -82,13 +82,7 @@ impl Ua {
         match (act, self.state) {
             (Act::Die, _) => self.dead = true,
             (Act::Start, _) => {
-                let body =
-                    if self.script.late_offer { String::new() } else { self.media("sendrecv") };
-                let more = match self.script.reliable {
-                    "" => String::new(),
-                    header => format!("{header}: 100rel\r\n"),
-                };
-                self.ask("INVITE", &more, &body, cx);
+                self.invite(cx);
             }
             (Act::GiveUp { by_bye }, State::Setup) => {
                 if by_bye && !self.remote_tag.is_empty() {
@@ -104,8 +98,14 @@ impl Ua {
             (Act::Update(offers), State::Up) => {
                 let body = if offers { self.media("sendrecv") } else { String::new() };
                 if !offers || !self.is_busy() {
-                    self.ask("UPDATE", "", &body, cx);
+                    let more = self.session_asks(false);
+                    self.ask("UPDATE", &more, &body, cx);
                 }
+            }
+            // In the early dialog, once the first offer has its answer (RFC 3311, 5.1).
+            (Act::Update(offers), State::Setup) if self.early && !self.is_busy() => {
+                let body = if offers { self.media("sendrecv") } else { String::new() };
+                self.ask("UPDATE", "", &body, cx);
             }
             (Act::Bye, State::Up) => self.bye(cx),
             (Act::Bye, State::Answered) => self.wants_bye = true,
@@ -119,9 +119,20 @@ impl Ua {
         }
     }
 
+    /// A's INVITE; again where it has to say more.
+    pub(super) fn invite(&mut self, cx: &mut Cx<'_>) {
+        let body = if self.script.late_offer { String::new() } else { self.media("sendrecv") };
+        let more = match self.script.reliable {
+            "" => String::new(),
+            header => format!("{header}: 100rel\r\n"),
+        };
+        let more = more + &self.session_asks(true);
+        self.first = self.ask("INVITE", &more, &body, cx);
+    }
+
     /// CANCEL, as soon as a provisional response is there (RFC 3261, 9.1).
     pub(super) fn cancel(&mut self, cx: &mut Cx<'_>) {
-        let Some(invite) = self.clients.first().filter(|c| c.code >= 100) else { return };
+        let Some(invite) = self.clients.get(self.first).filter(|c| c.code >= 100) else { return };
         let (text, branch) = (invite.bytes.clone(), invite.branch.clone());
         let invite = Msg::read(std::str::from_utf8(&text).unwrap()).unwrap();
         let head = format!(
@@ -142,9 +153,17 @@ impl Ua {
 
     /// An offer is under way, from here or to here.
     pub(super) fn is_busy(&self) -> bool {
-        let offers = |c: &&Client| matches!(c.method, "INVITE" | "UPDATE");
-        self.clients.iter().filter(offers).any(|c| c.code < 200 && !c.over)
-            || self.servers.iter().any(|s| s.method == "INVITE" && (s.code < 200 || !s.acked))
+        let first = self.early.then_some(self.first);
+        let own = first.filter(|_| self.side == Side::A);
+        let offers = |(at, c): &(usize, &Client)| {
+            matches!(c.method, "INVITE" | "UPDATE") && own != Some(*at)
+        };
+        let theirs = first.filter(|_| self.side == Side::B);
+        let asks = |(at, s): (usize, &Server)| {
+            s.method == "INVITE" && (s.code < 200 || !s.acked) && theirs != Some(at)
+        };
+        self.clients.iter().enumerate().filter(offers).any(|(_, c)| c.code < 200 && !c.over)
+            || self.servers.iter().enumerate().any(asks)
     }
 
     pub(super) fn reinvite(&mut self, hold: bool, cx: &mut Cx<'_>) {
@@ -154,7 +173,8 @@ impl Ua {
         self.holding = hold;
         self.media_version += 1;
         let body = self.media(if hold { "sendonly" } else { "sendrecv" });
-        let id = self.ask("INVITE", "", &body, cx);
+        let more = self.session_asks(false);
+        let id = self.ask("INVITE", &more, &body, cx);
         self.clients[id].hold = hold;
     }
 }

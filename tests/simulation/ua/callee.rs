@@ -10,7 +10,7 @@ use crate::ua::{Cx, Do, Server, State, Tick, Ua};
 impl Ua {
     pub(super) fn progress(&mut self, place: usize, cx: &mut Cx<'_>) {
         let (code, with_sdp, fork) = self.script.answer.progress[place];
-        let Some(server) = self.servers.first().filter(|s| s.code < 200) else { return };
+        let Some(server) = self.servers.get(self.first).filter(|s| s.code < 200) else { return };
         if self.unpracked.is_some() {
             return;
         }
@@ -19,8 +19,7 @@ impl Ua {
         let body = if with_sdp { self.media("sendrecv") } else { String::new() };
         let tag = format!("{}{}", self.local_tag, ["", "f1", "f2"][fork]);
         let contact = format!("Contact: <sip:c{}@{}>\r\n{}", self.call, self.host, self.allow());
-        let knows =
-            [invite.header("Supported"), invite.header("Require")].contains(&Some("100rel"));
+        let knows = ["Supported", "Require"].iter().any(|name| invite.lists(name, "100rel"));
         let reliable = knows && self.script.answer.reliable && fork == 0;
         let more = if reliable {
             self.rseq = if self.rseq == 0 { 1 + self.call as u32 } else { self.rseq + 1 };
@@ -34,7 +33,7 @@ impl Ua {
             self.unpracked = Some((bytes.clone(), T1));
             cx.later(T1, Tick::Reliable(self.rseq));
         }
-        let server = &mut self.servers[0];
+        let server = &mut self.servers[self.first];
         server.code = code;
         server.last = Some(bytes);
     }
@@ -42,7 +41,7 @@ impl Ua {
     pub(super) fn decide(&mut self, cx: &mut Cx<'_>) {
         let answer = &self.script.answer;
         let (code, forks) = (answer.code, answer.forks.clone());
-        self.answer_invite(0, code, cx);
+        self.answer_invite(self.first, code, cx);
         for (place, wait) in forks.into_iter().enumerate() {
             cx.out.push(Do::Fork(cx.now + wait, format!("{}f{}", self.local_tag, place + 1)));
         }
@@ -54,18 +53,20 @@ impl Ua {
         let invite = Msg::read(&request).unwrap();
         let more = match (code, self.script.answer.retry_after) {
             (200, _) => {
-                format!("Contact: <sip:c{}@{}>\r\n{}", self.call, self.host, self.allow())
+                let session = self.session_answers(&invite, cx);
+                let allow = self.allow();
+                format!("Contact: <sip:c{}@{}>\r\n{allow}{session}", self.call, self.host)
             }
             (503, Some(seconds)) => format!("Retry-After: {seconds}\r\n"),
             (401, _) => "WWW-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\n".to_owned(),
             (302, _) => "Contact: <sip:elsewhere@203.0.113.9>\r\n".to_owned(),
-            (500, _) if at > 0 => "Retry-After: 3\r\n".to_owned(),
+            (500, _) if at != self.first => "Retry-After: 3\r\n".to_owned(),
             _ => String::new(),
         };
         let way = if invite.body.contains("a=sendonly") { "recvonly" } else { "sendrecv" };
         let body = if code == 200 { self.media(way) } else { String::new() };
         self.finish(at, code, &more, &body, cx);
-        if at == 0 && self.side == Side::B {
+        if at == self.first && self.side == Side::B {
             let state = if code < 300 { State::Answered } else { State::Gone };
             self.become_(state, cx.now);
             if code < 300 && !self.is_fork {

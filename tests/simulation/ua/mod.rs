@@ -10,10 +10,12 @@ mod answered;
 mod asked;
 mod asking;
 mod callee;
+mod session;
 
 use crate::rng::Rng;
 use crate::script::{Act, Script, T1};
 use crate::sip::Msg;
+use session::Session;
 
 /// What a user agent does.
 #[derive(Debug)]
@@ -24,6 +26,10 @@ pub enum Do {
     Later(u64, Tick),
     /// Another fork of the same callee answers: its tag, its 2xx.
     Fork(u64, String),
+    /// The session ends at this moment unless it is refreshed.
+    Watch(u64),
+    /// This request was given up without a final response.
+    Unheard(&'static str, String),
 }
 
 /// What a moment is for.
@@ -41,6 +47,10 @@ pub enum Tick {
     Answer(usize),
     /// B: the reliable response with this RSeq is sent again (RFC 3262, 3).
     Reliable(u32),
+    /// The session is to be refreshed, if this is still the agreement that counts.
+    Refresh(u32),
+    /// Nobody has refreshed it.
+    RunOut(u32),
     /// The script.
     Act(Act),
 }
@@ -125,6 +135,9 @@ pub struct Ua {
     pub since: u64,
     pub clients: Vec<Client>,
     servers: Vec<Server>,
+    /// The INVITE that opens the dialog, among those.
+    first: usize,
+    pub session: Session,
     pub dead: bool,
     /// Another fork: its INVITE belongs to the first.
     pub is_fork: bool,
@@ -136,6 +149,8 @@ pub struct Ua {
     rseq: u32,
     /// B: the reliable response without its PRACK, and how long until it goes out again.
     unpracked: Option<(Bytes, u64)>,
+    /// The first offer has its answer, in a reliable response.
+    early: bool,
     /// B: the final response waits for that PRACK.
     wants_final: bool,
 }
@@ -162,6 +177,8 @@ impl Ua {
             since: 0,
             clients: Vec::new(),
             servers: Vec::new(),
+            first: 0,
+            session: Session::default(),
             dead: false,
             is_fork: false,
             wants_bye: false,
@@ -170,6 +187,7 @@ impl Ua {
             holding: false,
             rseq: 0,
             unpracked: None,
+            early: false,
             wants_final: false,
         }
     }
@@ -216,12 +234,12 @@ impl Ua {
             local: self.local.clone(),
             remote: self.remote.clone(),
             target: self.target.clone(),
-            remote_cseq: self.servers[0].cseq,
+            remote_cseq: self.servers[self.first].cseq,
             is_fork: true,
             since: now,
             ..Self::new(Side::B, self.call, self.script.clone(), self.host)
         };
-        let invite = &self.servers[0];
+        let invite = &self.servers[self.first];
         fork.servers.push(Server {
             method: "INVITE".to_owned(),
             branch: invite.branch.clone(),
@@ -238,6 +256,11 @@ impl Ua {
 
     pub fn is_open(&self) -> bool {
         !self.dead && !matches!(self.state, State::Gone | State::Ending)
+    }
+
+    /// CSeq of the INVITE that opens the dialog, as A counts.
+    pub fn invite_cseq(&self) -> u32 {
+        self.clients.get(self.first).map_or(1, |c| c.cseq)
     }
 
     fn become_(&mut self, state: State, now: u64) {

@@ -2,6 +2,7 @@
 
 mod node;
 mod peers;
+mod pings;
 mod plans;
 
 use std::cmp::Reverse;
@@ -20,18 +21,17 @@ use cooee_signalling::switch::input::Input;
 use cooee_signalling::transaction::flow::Flow;
 
 use crate::check::Ledger;
+use crate::hosts::{A, Hosts};
+use crate::kind::{Dice, Kind};
 use crate::log::Log;
 use crate::net::Weather;
 use crate::rng::Rng;
-use crate::script::{Act, SECOND, Script};
+use crate::script::{SECOND, Script};
 use crate::ua::{Cx, State, Tick, Ua};
-use plans::node;
-pub use plans::plans;
+use plans::{Way, node, plan};
 
-pub const A: &str = "192.0.2.10:5060";
-pub const B: &str = "198.51.100.20:5060";
-/// The second target, where the plan has one.
-pub const C: &str = "198.51.100.30:5060";
+/// Most steps a call, on average.
+const MOST_STEPS: u64 = 2000;
 
 /// What is to happen at a moment.
 enum Event {
@@ -62,6 +62,22 @@ enum Event {
     Verify {
         call: usize,
     },
+    /// The session of this leg has run out, unless it was refreshed.
+    Interval {
+        call: usize,
+        leg: usize,
+    },
+    /// OPTIONS out of dialog reach a host, and its answer the switch.
+    Ping {
+        host: &'static str,
+        bytes: Bytes,
+    },
+    Pong {
+        host: &'static str,
+        bytes: Bytes,
+    },
+    /// The time to answer OPTIONS is over.
+    Judge,
     WallJump,
     /// `kill -9`; with `true` between the journal and the wire of the next step.
     Crash(bool),
@@ -121,6 +137,7 @@ pub struct World {
     pub calls: Vec<Met>,
     by_call_id: BTreeMap<String, (usize, usize)>,
     relays: BTreeMap<CallId, usize>,
+    hosts: Hosts,
     pub snapshots: BTreeMap<CallId, Vec<u8>>,
     pub ledger: Ledger,
     out: Output,
@@ -134,9 +151,11 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, calls: usize, plans: &[Arc<Plan>; 3], trace: bool) -> Self {
+    pub fn new(seed: u64, calls: usize, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = plans[rng.one_of(&[0, 0, 0, 1, 1, 2])].clone();
+        let (kind, mut extra) = Kind::of(seed);
+        let ways = [Way::One, Way::One, Way::One, Way::Two, Way::Two, Way::Bypass];
+        let plan = plan(rng.one_of(&ways), &kind);
         let node = node(&plan, &mut rng);
         let now = 1000 * SECOND;
         let wall = 1_770_000_000_000_000_000;
@@ -146,13 +165,14 @@ impl World {
             plan,
             now,
             wall: wall - i64::try_from(now).unwrap(),
-            end: now + 900 * SECOND,
+            end: now + 2000 * SECOND,
             weather,
             queue: BinaryHeap::new(),
             order: 0,
             calls: Vec::new(),
             by_call_id: BTreeMap::new(),
             relays: BTreeMap::new(),
+            hosts: Hosts::new(kind.pings),
             snapshots: BTreeMap::new(),
             ledger: Ledger::default(),
             out: Output::default(),
@@ -164,24 +184,29 @@ impl World {
             rng,
         };
         world.ledger.bypass = world.plan.settings.media_bypass;
+        world.hosts.draw(now, &mut extra.pings);
         world.introduce();
-        world.populate(calls);
+        world.populate(calls, &kind, &mut extra);
         world
     }
 
     /// Draws what will happen.
-    fn populate(&mut self, calls: usize) {
+    fn populate(&mut self, calls: usize, kind: &Kind, extra: &mut Dice) {
         let window = 60 * SECOND;
         for call in 0..calls {
-            let scripts = [0; 2].map(|_| Arc::new(Script::draw(&mut self.rng, window)));
+            let scripts = [0; 2].map(|_| {
+                let mut script = Script::draw(&mut self.rng, window);
+                script.extend(kind, extra);
+                if self.ledger.bypass {
+                    // With both sides dead and no media here only a session timer ends the call.
+                    script.a.spare();
+                }
+                Arc::new(script)
+            });
             let script = &scripts[0];
             let caller = Ua::caller(call, script.clone(), A);
             self.by_call_id.insert(caller.call_id.clone(), (call, 0));
             for &(wait, act) in &script.a.at_start {
-                // With both sides dead and no media here only a session timer ends the call.
-                if act == Act::Die && self.ledger.bypass {
-                    continue;
-                }
                 let at = self.now + script.begins + wait;
                 self.later(at, Event::Tick { call, leg: 0, tick: Tick::Act(act) });
             }
@@ -215,6 +240,9 @@ impl World {
                 break;
             }
             self.done.steps += 1;
+            if self.done.steps > MOST_STEPS * self.calls.len() as u64 {
+                self.ledger.faults.push((0, "it turns round and round".to_owned()));
+            }
             self.now = self.now.max(at);
             if alarm.is_some_and(|a| next.is_none_or(|n| a < n)) {
                 self.input(Input::Wake);
@@ -231,7 +259,8 @@ impl World {
             }
         }
         if self.done.fault.is_none() {
-            let gauges = self.switch.gauges();
+            let mut gauges = self.switch.gauges();
+            gauges.transactions.1 = gauges.transactions.1.saturating_sub(self.hosts.pinged());
             self.ledger.at_rest(&gauges, &self.calls, &self.snapshots);
             self.done.fault = self.ledger.faults.first().cloned();
         }
@@ -241,7 +270,9 @@ impl World {
     /// Nothing is left of any call: what deadlines remain are nobody's.
     fn idle(&self) -> bool {
         let gauges = self.switch.gauges();
-        gauges.calls == 0 && gauges.transactions == (0, 0)
+        gauges.calls == 0
+            && gauges.transactions.0 == 0
+            && gauges.transactions.1 <= self.hosts.pinged()
     }
 
     fn happen(&mut self, event: Event) {
@@ -250,10 +281,7 @@ impl World {
             Event::ToSwitch { .. } if !self.up => {}
             Event::ToSwitch { call, entry, from, bytes } => {
                 self.calls[call].log.arrived(entry, self.now);
-                let remote = from.parse().unwrap();
-                let flow = Flow { transport: Transport::Udp, socket: 0, remote };
-                let received = self.moment();
-                self.input(Input::Datagram { flow, received, bytes });
+                self.datagram(from, bytes);
             }
             Event::ToPeer { call, entry, bytes } => self.reach_peer(call, entry, &bytes),
             Event::Tick { call, leg, tick } => self.peer(call, leg, |ua, cx| ua.tick(tick, cx)),
@@ -282,11 +310,25 @@ impl World {
                 let (now, met) = (self.now, &self.calls[call]);
                 self.ledger.converged(call, met, now);
             }
+            Event::Interval { call, leg } => {
+                let (now, met) = (self.now, &self.calls[call]);
+                self.ledger.interval(call, met, leg, now);
+            }
+            Event::Ping { host, bytes } => self.pinged(host, &bytes),
+            Event::Pong { host, bytes } => self.ponged(host, &bytes),
+            Event::Judge => self.judge(),
             Event::WallJump => {
                 let jump = i64::try_from(self.rng.below(7_200_000)).unwrap() - 3_600_000;
                 self.wall += jump * 1_000_000;
             }
         }
+    }
+
+    pub(super) fn datagram(&mut self, from: &'static str, bytes: Bytes) {
+        let remote = from.parse().unwrap();
+        let flow = Flow { transport: Transport::Udp, socket: 0, remote };
+        let received = self.moment();
+        self.input(Input::Datagram { flow, received, bytes });
     }
 
     /// The relay hears nobody on either side for a minute.

@@ -11,13 +11,15 @@ use cooee_signalling::switch::input::Input;
 
 use crate::script::{MS, SECOND};
 use crate::world::plans::node;
-use crate::world::{A, B, C, Event, World};
+use crate::world::{Event, World};
 
 impl World {
     /// Tells the switch where B is.
     pub(super) fn introduce(&mut self) {
-        for (trunk, host) in [(1, B), (2, C)] {
-            let peers = vec![Place::new(Transport::Udp, host.parse().unwrap())];
+        for trunk in [1, 2] {
+            let hosts = self.hosts.of_trunk(trunk);
+            let place = |host: &str| Place::new(Transport::Udp, host.parse().unwrap());
+            let peers = hosts.map(place).collect();
             self.input(Input::Peers { revision: 1, trunk, peers });
         }
     }
@@ -43,6 +45,7 @@ impl World {
     /// The node begins again, on what the journal has.
     pub(super) fn start(&mut self) {
         self.up = true;
+        self.hosts.forget();
         let now = self.moment();
         self.switch = Switch::new(node(&self.plan, &mut self.rng), now);
         self.introduce();
@@ -75,6 +78,9 @@ impl World {
                 Record::Fact(fact) => {
                     self.mix(&[fact.seq.to_be_bytes(), [0; 4]].concat());
                     let call = self.ledger.fact(fact);
+                    if let Some((call, met)) = call.and_then(|c| Some((c, self.calls.get(c)?))) {
+                        self.ledger.ended_by_timer(call, fact, met, self.now);
+                    }
                     if self.trace
                         && let Some(met) = call.and_then(|c| self.calls.get_mut(c))
                     {
@@ -96,14 +102,9 @@ impl World {
         for send in std::mem::take(&mut out.sends) {
             self.mix(&send.bytes);
             let to = send.flow.remote.to_string();
-            let (side, host) = match to.as_str() {
-                A => (Side::A, A),
-                B => (Side::B, B),
-                C => (Side::B, C),
-                _ => {
-                    self.ledger.faults.push((0, format!("a datagram to a stranger, {to}")));
-                    continue;
-                }
+            let Some((side, host)) = self.hosts.find(&to).map(|h| (h.side, h.name)) else {
+                self.ledger.faults.push((0, format!("a datagram to a stranger, {to}")));
+                continue;
             };
             self.sent(side, host, send.bytes);
         }

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use cooee_model::ids::Side;
 
+use crate::hosts::C;
 use crate::log::{Entry, Way};
 use crate::sip::Msg;
 use crate::ua::{Cx, Do, State, Ua};
-use crate::world::{C, Event, World};
+use crate::world::{Event, World};
 
 impl World {
     /// A datagram of the switch is on the wire.
@@ -19,6 +20,9 @@ impl World {
                 return;
             }
         };
+        if m.method == "OPTIONS" && m.is_request() && m.to_tag.is_empty() {
+            return self.asked(host, &bytes, &m);
+        }
         let call = match self.by_call_id.get(m.call_id) {
             Some(&(call, _)) => call,
             // A crash took the INVITE before it left: the CANCEL after it means nothing to B.
@@ -44,11 +48,16 @@ impl World {
     pub(super) fn meet(&mut self, host: &'static str, m: &Msg<'_>) -> Option<usize> {
         let digits = m.uri.strip_prefix("sip:+614915")?.split('@').next()?;
         let call: usize = digits.parse().ok()?;
+        let trunks = self.switch.trunks(self.moment());
         let met = self.calls.get_mut(call)?;
         if m.method != "INVITE" || !m.is_request() || !m.to_tag.is_empty() {
             return None;
         }
         let serial = met.legs.len();
+        let tried: Vec<_> = met.legs[1..].iter().map(|l| l.host).collect();
+        if self.hosts.passes_by(host, &tried, &trunks) {
+            self.ledger.faults.push((call, format!("{host} is called, and there is a better one")));
+        }
         let script = met.scripts[usize::from(host == C)].clone();
         met.legs.push(Ua::callee(m, call, script, host, serial));
         self.by_call_id.insert(m.call_id.to_owned(), (call, serial));
@@ -62,7 +71,8 @@ impl World {
         let met = &self.calls[call];
         let named = met.legs.iter().position(|l| l.call_id == m.call_id && l.local_tag == tag);
         let leg = named.unwrap_or(first);
-        if self.calls[call].legs[leg].dead {
+        let host = self.calls[call].legs[leg].host;
+        if self.calls[call].legs[leg].dead || self.hosts.is_away(host, self.now) {
             return;
         }
         self.calls[call].log.arrived(entry, self.now);
@@ -82,6 +92,10 @@ impl World {
         what(ua, &mut cx);
         let is = ua.state;
         self.ledger.faults.extend(faults.into_iter().map(|f| (call, f)));
+        if ua.session.ran_out && was == State::Up {
+            let (now, met) = (self.now, &self.calls[call]);
+            self.ledger.starved(call, met, leg, now, "its peer let the session run out");
+        }
         if was != is {
             if self.trace {
                 let side = self.calls[call].legs[leg].side;
@@ -98,6 +112,14 @@ impl World {
         for what in out {
             match what {
                 Do::Later(at, tick) => self.later(at, Event::Tick { call, leg, tick }),
+                Do::Watch(at) => {
+                    let at = at + crate::check::WATCH;
+                    self.later(at, Event::Interval { call, leg });
+                }
+                Do::Unheard(method, branch) => {
+                    let met = &self.calls[call];
+                    self.ledger.unheard(call, met, leg, (method, &branch));
+                }
                 Do::Fork(at, tag) => self.later(at, Event::Fork { call, leg, tag }),
                 Do::Send(bytes) => {
                     let ua = &self.calls[call].legs[leg];
@@ -105,6 +127,9 @@ impl World {
                     let entry = Entry::new(self.now, Way::ToSwitch(side), bytes.clone());
                     let m = Msg::read(std::str::from_utf8(&bytes).unwrap()).unwrap();
                     let entry = self.calls[call].log.push(entry, &m);
+                    if self.hosts.is_away(from, self.now) {
+                        continue;
+                    }
                     for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
                         let bytes = bytes.clone();
                         let at = self.now + wait;

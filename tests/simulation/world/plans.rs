@@ -12,20 +12,32 @@ use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::Node;
 
+use crate::kind::Kind;
 use crate::rng::Rng;
 
 const CONFIG: &str = include_str!("../node.toml");
 
-/// The plans that seeds draw from: one target, media anchored; two targets; media bypassed.
-pub fn plans() -> [Arc<Plan>; 3] {
-    let (b, c) =
-        ("{ target = \"trunk:b\", timeout_s = 30 }", "{ target = \"trunk:c\", timeout_s = 20 }");
-    let both = format!("{b}, {c}");
-    [plan("relay", b), plan("relay", &both), plan("bypass", b)]
+/// Where a call goes, and where its media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// One target, media anchored.
+    One,
+    /// Two targets, media anchored.
+    Two,
+    /// One target, media bypassed.
+    Bypass,
 }
 
-fn plan(mode: &str, chain: &str) -> Arc<Plan> {
-    let text = CONFIG.replace("MODE", mode).replace("CHAIN", chain);
+/// The configuration of a world.
+pub fn plan(way: Way, kind: &Kind) -> Arc<Plan> {
+    let (b, c) =
+        ("{ target = \"trunk:b\", timeout_s = 30 }", "{ target = \"trunk:c\", timeout_s = 20 }");
+    let (mode, chain) = match way {
+        Way::One => ("relay", b.to_owned()),
+        Way::Two => ("relay", format!("{b}, {c}")),
+        Way::Bypass => ("bypass", b.to_owned()),
+    };
+    let text = CONFIG.replace("MODE", mode).replace("CHAIN", &chain).replace("SIP", &kind.sip());
     let around = Surroundings::new(Path::new("."), |_| None);
     let loaded = cooee_config::load_str(&text, "node.toml", &around)
         .unwrap_or_else(|findings| panic!("{findings}"));

@@ -1,5 +1,7 @@
 //! What must hold, whatever the network does: of each message, of each call, of the whole at rest.
 
+mod session;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use cooee_model::account::Account;
@@ -16,6 +18,10 @@ use crate::world::Met;
 /// How long after the end of one side the other may still believe in the call: 64*T1 for a BYE
 /// that has to wait for an ACK, 64*T1 for the BYE itself, and the slowest datagram.
 pub const CONVERGE: u64 = 2 * GIVE_UP + 6 * SECOND;
+
+/// How long after its interval a session may still be believed in: a refresh whose answers were
+/// all lost is known to one side alone.
+pub const WATCH: u64 = GIVE_UP + 6 * SECOND;
 
 /// A request that was sent until its timer has been sent at least this often.
 const STUBBORN: u32 = 7;
@@ -174,15 +180,14 @@ impl Ledger {
         // A second answer of a fork is ended without ending the call.
         let one_b = met.legs.len() <= 2 && met.scripts[0].answer.forks.is_empty();
         let missing = |there: bool, what| (!there).then_some(what);
+        let opens = m.cseq == met.legs[0].invite_cseq();
         match (side, m.method, m.code) {
             (Side::B, "INVITE", 0) if m.to_tag.is_empty() => {
                 missing(paper.forwarded.contains(m.call_id) && paper.imaged, "Forwarded")
             }
-            (Side::A, "INVITE", 180..=189) if m.cseq == 1 => missing(paper.ringing, "Ringing"),
-            (Side::A, "INVITE", 200..=299) if m.cseq == 1 => {
-                missing(paper.answered, "PlatformAnswered")
-            }
-            (Side::A, "INVITE", 300..) if m.cseq == 1 => missing(paper.ended, "Ended"),
+            (Side::A, "INVITE", 180..=189) if opens => missing(paper.ringing, "Ringing"),
+            (Side::A, "INVITE", 200..=299) if opens => missing(paper.answered, "PlatformAnswered"),
+            (Side::A, "INVITE", 300..) if opens => missing(paper.ended, "Ended"),
             (Side::A, "BYE", 0 | 200) => missing(paper.ended, "Ended"),
             (Side::B, "BYE", 0 | 200) if one_b => missing(paper.ended, "Ended"),
             _ => None,
@@ -217,12 +222,17 @@ impl Ledger {
             };
             // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1), and one that
             // comes after timer B finds no INVITE.
-            let invite =
-                met.log.groups.iter().find(|g| g.call_id == leg.call_id && g.method == "INVITE");
+            let opens = |g: &&Group| {
+                g.way == Way::FromSwitch(Side::B)
+                    && g.call_id == leg.call_id
+                    && g.method == "INVITE"
+                    && g.code == 0
+            };
+            let invite = met.log.groups.iter().rfind(opens);
             let timer_b = invite.map_or(0, |g| g.began + GIVE_UP);
             let heard = |g: &&Group| {
                 g.way == Way::ToSwitch(leg.side)
-                    && g.call_id == leg.call_id
+                    && invite.is_some_and(|i| i.branch == g.branch)
                     && g.code >= 100
                     && g.came.is_some_and(|at| at < timer_b)
             };

@@ -1,0 +1,68 @@
+//! OPTIONS between the switch and the hosts of its trunks.
+
+use bytes::Bytes;
+
+use crate::script::MS;
+use crate::sip::{Msg, response};
+use crate::world::{Event, World};
+
+impl World {
+    /// OPTIONS out of dialog are on their way to a host.
+    pub(super) fn asked(&mut self, host: &'static str, bytes: &Bytes, m: &Msg<'_>) {
+        if let Some(until) = self.hosts.asked(host, m.branch, self.now) {
+            self.later(until + MS, Event::Judge);
+        }
+        for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
+            self.later(self.now + wait, Event::Ping { host, bytes: bytes.clone() });
+        }
+    }
+
+    /// A host is asked whether it is there.
+    pub(super) fn pinged(&mut self, host: &'static str, bytes: &Bytes) {
+        let mute = self.hosts.find(host).is_none_or(|h| h.mute);
+        if mute || self.hosts.is_away(host, self.now) {
+            return;
+        }
+        let m = Msg::read(std::str::from_utf8(bytes).unwrap()).unwrap();
+        // A copy hears the same: the branch decides.
+        let draw = m.branch.bytes().fold(0_u32, |sum, b| sum.wrapping_mul(31) + u32::from(b)) % 50;
+        let (code, more) = match draw {
+            0..=2 => (503, ""),
+            3 => (503, "Retry-After: 5\r\n"),
+            4..=9 => (404, ""),
+            _ => (200, ""),
+        };
+        let answer = Bytes::from(response(&m, code, "pong", more, ""));
+        for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
+            let bytes = answer.clone();
+            self.later(self.now + wait, Event::Pong { host, bytes });
+        }
+    }
+
+    /// Its answer reaches the switch.
+    pub(super) fn ponged(&mut self, host: &'static str, bytes: &Bytes) {
+        if !self.up {
+            return;
+        }
+        self.judge();
+        let text = bytes.clone();
+        let m = Msg::read(std::str::from_utf8(&text).unwrap()).unwrap();
+        self.datagram(host, bytes.clone());
+        let rests = m.header("Retry-After").is_some();
+        let trunks = self.switch.trunks(self.moment());
+        self.hosts.answered(m.branch, m.code, rests, &trunks);
+        self.judge();
+    }
+
+    /// How the switch sees its trunks is what OPTIONS have shown.
+    pub(super) fn judge(&mut self) {
+        if !self.up {
+            return;
+        }
+        self.hosts.expire(self.now);
+        let trunks = self.switch.trunks(self.moment());
+        if let Some(what) = self.hosts.differs(&trunks) {
+            self.ledger.faults.push((0, what));
+        }
+    }
+}
