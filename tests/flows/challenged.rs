@@ -103,6 +103,20 @@ fn flow_16_requests_in_the_dialog_are_proven_to_the_same_realm() {
 }
 
 #[test]
+fn flow_16_the_bye_of_a_second_answer_is_proven_too() {
+    let mut w = line();
+    let (_, second) = up(&mut w);
+    w.to_b.clear();
+    w.b(b_says(200, &second, "", SDP_B).replace("tag=tb", "tag=other"));
+    let bye = w.last_b("BYE");
+    w.b(b_says(407, &bye, &ask("n2", QOP), ""));
+    let again = w.last_b("BYE");
+    assert!(header(&again, "Proxy-Authorization").contains("nonce=\"n2\""), "{again}");
+    w.b(b_says(200, &again, "", ""));
+    assert_eq!(w.switch.gauges().calls, 1);
+}
+
+#[test]
 fn flow_16_a_foreign_realm_beside_our_own_is_passed_over() {
     let mut w = line();
     let (ok, _) = up(&mut w);

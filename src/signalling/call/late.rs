@@ -95,6 +95,8 @@ impl Call {
         leg.dialog.learn(response, leg.flow.remote.ip());
         leg.state = LegState::Ending;
         leg.acked = true;
+        // The same server asks for the same proof.
+        leg.asked = b.asked.clone();
         let kept = self.late.len() < TRIES as usize;
         let owner =
             if kept { Owner::Leg(self.slot, Side::B, Purpose::Late) } else { Owner::Nobody };
