@@ -2,6 +2,7 @@
 //! of each, counted apart from the core.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use cooee_model::ids::Side;
 use cooee_model::trunk::TrunkState;
@@ -90,6 +91,20 @@ impl Hosts {
     /// Most OPTIONS to trunks at a time: they go on for ever.
     pub fn pinged(&self) -> usize {
         if self.pings.is_some() { self.all.len() } else { 0 }
+    }
+
+    /// All hosts, with their sides.
+    pub fn all(&self) -> Vec<(&'static str, Side)> {
+        self.all.iter().map(|h| (h.name, h.side)).collect()
+    }
+
+    /// Who is there; a connection may come from any port.
+    pub fn at(&self, address: SocketAddr) -> Option<&Host> {
+        let same = |h: &&Host| {
+            let known: SocketAddr = h.name.parse().unwrap();
+            known.ip() == address.ip()
+        };
+        self.all.iter().find(same)
     }
 
     pub fn find(&self, name: &str) -> Option<&Host> {

@@ -14,6 +14,14 @@ pub struct Kind {
     pub pings: Option<Pings>,
     /// UPDATE before the answer; `sip.reliable`.
     pub early: Option<&'static str>,
+    /// Challenges both ways; whether the switch knows B's realm beforehand.
+    pub digest: Option<bool>,
+    /// A's side, and B's, speak TCP.
+    pub streams: [bool; 2],
+    /// Transfers are asked for; `sip.refer`.
+    pub refer: Option<&'static str>,
+    /// The journal has no room for a while.
+    pub full_disk: bool,
 }
 
 /// How trunks are asked whether they are there.
@@ -37,12 +45,24 @@ pub struct Dice {
     pub timers: Rng,
     pub pings: Rng,
     pub early: Rng,
+    pub digest: Rng,
+    pub streams: Rng,
+    pub refer: Rng,
+    pub disk: Rng,
 }
 
 impl Dice {
     fn of(seed: u64) -> Self {
         let rng = |n: u32| Rng::new(seed.rotate_left(8 * n));
-        Self { timers: rng(1), pings: rng(2), early: rng(3) }
+        Self {
+            timers: rng(1),
+            pings: rng(2),
+            early: rng(3),
+            digest: rng(4),
+            streams: rng(5),
+            refer: rng(6),
+            disk: rng(7),
+        }
     }
 }
 
@@ -53,7 +73,7 @@ impl Kind {
         if !seed.is_multiple_of(2) {
             return (Self::default(), dice);
         }
-        let Dice { timers, pings, early } = &mut dice;
+        let Dice { timers, pings, early, digest, streams, refer, disk } = &mut dice;
         let kind = Self {
             timers: timers.percent(50).then(|| Timers {
                 mode: timers.one_of(&["accept", "prefer", "prefer", "require"]),
@@ -65,6 +85,10 @@ impl Kind {
                 ok_after: pings.between(1, 4),
             }),
             early: early.percent(30).then(|| early.one_of(&["supported", "required"])),
+            digest: digest.percent(25).then(|| digest.percent(50)),
+            streams: [streams.percent(20), streams.percent(20)],
+            refer: refer.percent(25).then(|| refer.one_of(&["603", "405", "relay", "relay"])),
+            full_disk: disk.percent(10),
         };
         (kind, dice)
     }
@@ -83,6 +107,9 @@ impl Kind {
         }
         if let Some(mode) = self.early {
             text += &format!("reliable = \"{mode}\"\n");
+        }
+        if let Some(refer) = self.refer {
+            text += &format!("refer = \"{refer}\"\n");
         }
         text
     }

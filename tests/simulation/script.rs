@@ -27,6 +27,10 @@ pub enum Act {
     Info,
     /// UPDATE, with an offer or without.
     Update(bool),
+    /// A transfer.
+    Refer,
+    /// How a transfer goes; whether that is its end.
+    Notify(bool),
     Bye,
     /// Never heard of again.
     Die,
@@ -85,6 +89,24 @@ pub struct Script {
     pub answer: Answer,
     /// What A and B make of session timers.
     pub timers: [Timer; 2],
+    /// What B wants proven; A does not know its password.
+    pub challenges: Challenges,
+    pub guesses: bool,
+    /// How a transfer is refused; 0: it is passed on.
+    pub refer: u16,
+}
+
+/// Which requests B wants proven.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Challenges {
+    pub invite: bool,
+    /// re-INVITE, UPDATE and INFO.
+    pub within: bool,
+    pub bye: bool,
+    /// By 407.
+    pub proxy: bool,
+    /// A nonce is too old, once.
+    pub stale: bool,
 }
 
 /// What a side makes of session timers (RFC 4028).
@@ -116,6 +138,9 @@ impl Script {
             b: Part { reinvite: reinvite(rng), ..Part::default() },
             answer: Answer { trying: !rng.percent(15), ..Answer::default() },
             timers: Default::default(),
+            challenges: Challenges::default(),
+            guesses: false,
+            refer: 0,
         };
         if !script.late_offer {
             script.reliable = rng.one_of(&["", "", "Supported", "Require"]);
@@ -220,6 +245,29 @@ impl Script {
         }
         if kind.early.is_some() {
             self.begin_anew(&mut dice.early);
+        }
+        if let Some(knows_realm) = kind.digest {
+            let rng = &mut dice.digest;
+            self.guesses = rng.percent(5);
+            self.challenges = Challenges {
+                invite: rng.percent(50),
+                within: rng.percent(50),
+                bye: rng.percent(50),
+                proxy: rng.percent(50),
+                stale: rng.percent(30),
+            };
+            // Whose realm is not known, and who asked for nothing before, is asked by nobody.
+            self.challenges.within &= knows_realm || self.challenges.invite;
+            self.challenges.bye &= knows_realm || self.challenges.invite;
+        }
+        if let Some(refer) = kind.refer {
+            self.refer = refer.parse().unwrap_or(0);
+            let rng = &mut dice.refer;
+            for part in [&mut self.a, &mut self.b] {
+                if rng.percent(40) {
+                    part.once_up.insert(0, (rng.below(20 * SECOND), Act::Refer));
+                }
+            }
         }
     }
 

@@ -82,8 +82,8 @@ fn what_was_found_once_stays_found() {
 }
 
 #[test]
-fn eighty_seeds_hold() {
-    must_hold(&(1..=80).collect::<Vec<_>>(), 2);
+fn forty_seeds_hold() {
+    must_hold(&(1..=40).collect::<Vec<_>>(), 2);
 }
 
 #[test]

@@ -40,6 +40,11 @@ struct Paper {
     ended: bool,
     gone: bool,
     imaged: bool,
+    /// What the journal has of the end and of the forgetting; a crash leaves no more.
+    kept: (bool, bool),
+    /// Records of it were lost, and whether a restart has not shown yet from where it goes on.
+    torn: bool,
+    loose: bool,
 }
 
 /// Final responses by transaction: status, To tag, when.
@@ -54,6 +59,8 @@ pub struct Ledger {
     /// When the switch was last started anew.
     pub restarted: u64,
     pub bypass: bool,
+    /// Sides that speak TCP: there nothing but a 2xx is sent twice.
+    pub streams: BTreeSet<Side>,
     pub faults: Vec<(usize, String)>,
 }
 
@@ -70,7 +77,7 @@ impl Ledger {
     // ---------------------------------------------------------------- the journal
 
     /// A fact: its place, and that it comes once.
-    pub fn fact(&mut self, fact: &Fact) -> Option<usize> {
+    pub fn fact(&mut self, fact: &Fact, lost: bool) -> Option<usize> {
         if let What::Invited { sip_call_id, .. } = &fact.what {
             let call = sip_call_id.strip_prefix("secret-").and_then(|n| n.parse().ok())?;
             self.by_call.entry(call).or_default().push(fact.call);
@@ -78,7 +85,8 @@ impl Ledger {
             self.papers.insert(fact.call, paper);
             // A copy that comes when a crash has taken the transaction is a call of its own.
             let others = self.by_call[&call].iter().filter(|id| **id != fact.call);
-            if others.clone().any(|id| self.restarted == 0 || !self.papers[id].ended) {
+            let twice = |p: &Paper| self.restarted == 0 || !p.ended && !p.torn;
+            if others.clone().any(|id| twice(&self.papers[id])) {
                 self.fault(call, "one INVITE became two calls");
             }
         }
@@ -87,7 +95,8 @@ impl Ledger {
             return None;
         };
         let mut faults = Vec::new();
-        if fact.seq != paper.next {
+        paper.torn |= lost;
+        if fact.seq != paper.next && !std::mem::take(&mut paper.loose) {
             faults.push(format!("fact {} where {} is next", fact.seq, paper.next));
         }
         if paper.gone {
@@ -104,6 +113,7 @@ impl Ledger {
                 if std::mem::replace(&mut paper.ended, true) {
                     faults.push("ended twice: two CDRs".to_owned());
                 }
+                paper.kept.0 |= !lost;
                 faults.extend(moments(account));
             }
             _ => {}
@@ -113,9 +123,10 @@ impl Ledger {
         Some(call)
     }
 
-    pub fn snapshot(&mut self, id: CallId) {
+    pub fn snapshot(&mut self, id: CallId, lost: bool) {
         if let Some(paper) = self.papers.get_mut(&id) {
             paper.imaged = true;
+            paper.torn |= lost;
             if paper.gone {
                 let call = paper.call;
                 self.fault(call, "an image after the call was forgotten");
@@ -123,13 +134,37 @@ impl Ledger {
         }
     }
 
-    pub fn gone(&mut self, id: CallId) {
+    pub fn gone(&mut self, id: CallId, lost: bool) {
         let Some(paper) = self.papers.get_mut(&id) else { return };
         let (call, again, early) = (paper.call, paper.gone, !paper.ended);
         paper.gone = true;
+        paper.torn |= lost;
+        paper.kept.1 |= !lost;
         if again || early {
             self.fault(call, "forgotten twice, or before its end");
         }
+    }
+
+    /// The node dies: what was not kept never happened.
+    pub fn crashed(&mut self, now: u64) {
+        self.restarted = now;
+        for paper in self.papers.values_mut().filter(|p| p.torn) {
+            (paper.ended, paper.gone) = paper.kept;
+            paper.loose = true;
+        }
+    }
+
+    /// All that is alive is in the journal again; what is over stays so.
+    pub fn checkpoint(&mut self) {
+        for paper in self.papers.values_mut() {
+            paper.kept = (paper.ended, paper.gone);
+        }
+    }
+
+    /// Whether records of a call were lost.
+    fn is_torn(&self, call: usize) -> bool {
+        let ids = self.by_call.get(&call).into_iter().flatten();
+        ids.filter_map(|id| self.papers.get(id)).any(|p| p.torn)
     }
 
     // ---------------------------------------------------------------- the wire
@@ -161,7 +196,9 @@ impl Ledger {
         };
         // A copy that comes after the transaction's life, or a crash, is a new request.
         let late = m.method != "INVITE" && now - at > GIVE_UP - SECOND;
-        if late || self.restarted > *at {
+        // A proof holds once: a copy of what was refused without a call is challenged anew.
+        let asked = m.method == "INVITE" && (m.code == 401 || *code == 401) && m.code >= 300;
+        if late || asked || self.restarted > *at {
             return;
         }
         if (m.code, m.to_tag) != (*code, tag.as_str()) {
@@ -177,6 +214,9 @@ impl Ledger {
             let stateless = m.code >= 300 || m.code == 200 && m.method != "INVITE";
             return (!stateless).then_some("the call");
         };
+        if paper.torn {
+            return None;
+        }
         // A second answer of a fork is ended without ending the call.
         let one_b = met.legs.len() <= 2 && met.scripts[0].answer.forks.is_empty();
         let missing = |there: bool, what| (!there).then_some(what);
@@ -199,6 +239,16 @@ impl Ledger {
     /// Some time after one side has ended: so has the other, or the network took every copy of
     /// what would have told it.
     pub fn converged(&mut self, call: usize, met: &Met, now: u64) {
+        if self.is_torn(call) {
+            // Then each side ends by itself, in the end.
+            let talks = |l: &&Ua| l.is_open() && l.state != State::Setup;
+            let open = met.legs.iter().find(talks).filter(|_| now == u64::MAX);
+            if let Some(leg) = open {
+                let (side, state) = (leg.side, leg.state);
+                self.fault(call, format!("{side} believes for ever: {state:?}"));
+            }
+            return;
+        }
         self.one_callee(call, met, now);
         let a_gone = met.legs[0].state == State::Gone;
         let b_gone = met.legs.len() > 1 && met.legs[1..].iter().all(|l| l.state == State::Gone);
@@ -218,7 +268,9 @@ impl Ledger {
                 let from_other = g.way == Way::ToSwitch(leg.side.other());
                 let ends = matches!(g.method.as_str(), "BYE" | "CANCEL") && g.code == 0;
                 let final_answer = g.method == "INVITE" && g.code >= 200;
-                g.sent >= STUBBORN && (to_it && (ends || final_answer) || from_other && ends)
+                let answered = from_other && final_answer && leg.state == State::Setup;
+                self.is_stubborn(g)
+                    && (to_it && (ends || final_answer) || from_other && ends || answered)
             };
             // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1), and one that
             // comes after timer B finds no INVITE.
@@ -248,6 +300,12 @@ impl Ledger {
         }
     }
 
+    /// Whether a message has been sent as often as its sender could.
+    fn is_stubborn(&self, g: &Group) -> bool {
+        let (Way::ToSwitch(side) | Way::FromSwitch(side)) = g.way;
+        g.sent >= STUBBORN || self.streams.contains(&side)
+    }
+
     /// Never are two callees left with an answered call.
     fn one_callee(&mut self, call: usize, met: &Met, now: u64) {
         let talks = |l: &&Ua| {
@@ -256,7 +314,7 @@ impl Ledger {
                 && l.since.saturating_add(CONVERGE) <= now
         };
         let ends = |g: &Group| {
-            g.way == Way::FromSwitch(Side::B) && g.method == "BYE" && g.sent >= STUBBORN
+            g.way == Way::FromSwitch(Side::B) && g.method == "BYE" && self.is_stubborn(g)
         };
         if met.legs[1..].iter().filter(talks).count() > 1 && !met.log.took_all(ends) {
             self.fault(call, "two callees are left with one call");
@@ -282,8 +340,8 @@ impl Ledger {
         for (call, met) in calls.iter().enumerate() {
             self.converged(call, met, u64::MAX);
         }
-        let open: Vec<_> = self.papers.values().filter(|p| !p.ended || !p.gone).collect();
-        let open: Vec<_> = open.into_iter().map(|p| (p.call, p.ended)).collect();
+        let open = self.papers.values().filter(|p| !p.torn && (!p.ended || !p.gone));
+        let open: Vec<_> = open.map(|p| (p.call, p.ended)).collect();
         for (call, ended) in open {
             let what = if ended { "never forgotten" } else { "no CDR" };
             self.fault(call, format!("at rest: {what}"));

@@ -11,7 +11,10 @@ use crate::world::Met;
 impl Ledger {
     /// The switch has ended a call: if by a session timer, then because a side was gone or was not
     /// heard.
-    pub fn ended_by_timer(&mut self, call: usize, fact: &Fact, met: &Met, now: u64) {
+    pub fn timed_out(&mut self, call: usize, fact: &Fact, met: &Met, now: u64) {
+        if matches!(fact.what, What::Invited { .. }) && met.scripts[0].guesses {
+            self.fault(call, "who does not know the password was let in");
+        }
         let What::Ended { account } = &fact.what else { return };
         let Some(rest) = account.reason.strip_prefix("session timer: ") else { return };
         let side = if rest.starts_with('A') { Side::A } else { Side::B };
@@ -42,6 +45,7 @@ impl Ledger {
         let patience = if ua.refuses_reinvites() { 2 } else { 1 };
         let due = ua.session.since + patience * ua.session.expires + super::WATCH;
         let refuses = ua.refuses_reinvites() && !ua.dead;
+        let refuses = refuses || self.is_torn(call);
         if !ua.has_session() || now < due || refuses || hung_up(met, ua) {
             return;
         }

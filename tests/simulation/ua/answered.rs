@@ -59,7 +59,17 @@ impl Ua {
                 cx.later(wait, Tick::Act(if hold { Act::Hold } else { Act::Resume }));
             }
             "INVITE" | "UPDATE" => self.not_refreshed(m, cx),
+            "REFER" => self.transferred(m.code, cx),
             _ => {}
+        }
+    }
+
+    /// A transfer is refused as the node says, or by the other side, or it is in the way.
+    fn transferred(&mut self, code: u16, cx: &mut Cx<'_>) {
+        let refusal = self.script.refer;
+        let other = matches!(code, 202 | 603) && refusal == 0 || matches!(code, 408 | 481 | 487);
+        if code != refusal && !other && !matches!(code, 491 | 500 | 503) {
+            cx.faults.push(format!("{code} to a transfer, not {refusal}"));
         }
     }
 
@@ -99,6 +109,9 @@ impl Ua {
 
     fn invite_answered(&mut self, m: &Msg<'_>, cx: &mut Cx<'_>) {
         let was = self.state;
+        if m.code == 401 && was == State::Setup && !self.wants_cancel && self.challenged(m) {
+            return self.invite(cx);
+        }
         if m.code == 422 && was == State::Setup && !self.wants_cancel && self.raise(m) {
             return self.invite(cx);
         }
@@ -219,7 +232,7 @@ impl Ua {
             cx.out.push(Do::Unheard(client.method, client.branch.clone()));
         }
         match client.method {
-            "CANCEL" | "PRACK" => {}
+            "CANCEL" | "PRACK" | "REFER" | "NOTIFY" => {}
             "BYE" => self.become_(State::Gone, cx.now),
             "INVITE" if first => self.become_(State::Gone, cx.now),
             _ if self.state == State::Up => self.bye(cx),

@@ -42,6 +42,9 @@ impl Ua {
             return self.finish(at, 500, "", "", cx);
         }
         self.remote_cseq = m.cseq;
+        if let Some((code, more)) = self.asks_proof(m, cx) {
+            return self.finish(at, code, &more, "", cx);
+        }
         match m.method {
             "BYE" => {
                 self.finish(at, 200, "", "", cx);
@@ -52,6 +55,13 @@ impl Ua {
             "INFO" | "OPTIONS" => self.finish(at, 200, "", "", cx),
             "UPDATE" => self.updated(at, m, cx),
             "PRACK" => self.pracked(at, m, cx),
+            "REFER" => self.referred(at, cx),
+            "NOTIFY" => {
+                if !self.refers {
+                    cx.faults.push("news of a transfer that was not asked for".to_owned());
+                }
+                self.finish(at, 200, "", "", cx);
+            }
             other => {
                 cx.faults.push(format!("{other} was sent though it is not allowed"));
                 self.finish(at, 405, "", "", cx);
@@ -61,7 +71,7 @@ impl Ua {
 
     /// The INVITE that the leg begins with, or its second try with a login.
     fn invited(&mut self, m: &Msg<'_>, cx: &mut Cx<'_>) {
-        let refused = |s: &Server| s.code == 422;
+        let refused = |s: &Server| matches!(s.code, 401 | 407 | 422);
         if self.servers.get(self.first).is_some_and(|s| !refused(s)) {
             cx.faults.push("a second INVITE in the same dialog, without a To tag".to_owned());
             return;
@@ -69,7 +79,8 @@ impl Ua {
         let at = self.take(m);
         (self.first, self.remote_cseq) = (at, m.cseq);
         self.become_(State::Setup, cx.now);
-        if let Some((code, more)) = self.session_refuses(m) {
+        let refusal = self.asks_proof(m, cx);
+        if let Some((code, more)) = refusal.or_else(|| self.session_refuses(m)) {
             self.finish(at, code, &more, "", cx);
             return self.become_(State::Gone, cx.now);
         }
@@ -84,6 +95,17 @@ impl Ua {
         }
     }
 
+    /// A transfer: B or A takes it, tells how it goes, and calls nobody.
+    fn referred(&mut self, at: usize, cx: &mut Cx<'_>) {
+        if self.script.refer != 0 {
+            cx.faults.push("a transfer was passed on though it is to be refused".to_owned());
+        }
+        let contact = format!("Contact: {}\r\n", self.contact());
+        self.finish(at, 202, &contact, "", cx);
+        cx.later(100 * MS, Tick::Act(Act::Notify(false)));
+        cx.later(3 * SECOND, Tick::Act(Act::Notify(true)));
+    }
+
     fn updated(&mut self, at: usize, m: &Msg<'_>, cx: &mut Cx<'_>) {
         if !m.body.is_empty() && self.is_busy() {
             return self.finish(at, 491, "", "", cx);
@@ -94,7 +116,7 @@ impl Ua {
         self.target = m.contact.to_owned();
         let body = if m.body.is_empty() { String::new() } else { self.media("sendrecv") };
         let session = self.session_answers(m, cx);
-        let contact = format!("Contact: <sip:c{}@{}>\r\n{session}", self.call, self.host);
+        let contact = format!("Contact: {}\r\n{session}", self.contact());
         self.finish(at, 200, &contact, &body, cx);
     }
 

@@ -18,18 +18,18 @@ impl Ua {
         let branch = format!("z9hG4bK{:?}{}{}{method}{cseq}", self.side, self.call, self.local_tag);
         let to_tag = if self.remote_tag.is_empty() { "" } else { ";tag=" };
         let head = format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={branch}\r\n\
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/{} {};branch={branch}\r\n\
              From: {};tag={}\r\nTo: {}{to_tag}{}\r\nCall-ID: {}\r\nCSeq: {cseq} {method}\r\n\
-             Contact: <sip:c{}@{}>\r\nMax-Forwards: 70\r\n{}{more}",
+             Contact: {}\r\nMax-Forwards: 70\r\n{}{more}",
             self.target,
+            if self.tcp { "TCP" } else { "UDP" },
             self.host,
             self.local,
             self.local_tag,
             self.remote,
             self.remote_tag,
             self.call_id,
-            self.call,
-            self.host,
+            self.contact(),
             self.allow()
         );
         with_body(head, body)
@@ -65,7 +65,9 @@ impl Ua {
         let bytes = Bytes::from(text);
         let id = self.clients.len();
         cx.send(&bytes);
-        cx.later(T1, Tick::Resend(id));
+        if !self.tcp {
+            cx.later(T1, Tick::Resend(id));
+        }
         cx.later(GIVE_UP, Tick::GiveUp(id));
         let (wait, code, ack, over, hold) = (T1, 0, None, false, false);
         let client = Client { method, branch, cseq, bytes, wait, code, ack, over, hold };
@@ -107,6 +109,21 @@ impl Ua {
                 let body = if offers { self.media("sendrecv") } else { String::new() };
                 self.ask("UPDATE", "", &body, cx);
             }
+            (Act::Refer, State::Up) => {
+                self.refers = true;
+                self.ask("REFER", "Refer-To: <sip:+61255509999@203.0.113.5>\r\n", "", cx);
+            }
+            (Act::Notify(over), State::Up) => {
+                let (state, body) = match over {
+                    true => ("terminated;reason=noresource", "SIP/2.0 200 OK\r\n"),
+                    false => ("active;expires=60", "SIP/2.0 100 Trying\r\n"),
+                };
+                let more = format!(
+                    "Event: refer\r\nSubscription-State: {state}\r\n\
+                     Content-Type: message/sipfrag\r\n"
+                );
+                self.ask("NOTIFY", &more, body, cx);
+            }
             (Act::Bye, State::Up) => self.bye(cx),
             (Act::Bye, State::Answered) => self.wants_bye = true,
             (Act::Hold, State::Up) => self.reinvite(true, cx),
@@ -126,7 +143,7 @@ impl Ua {
             "" => String::new(),
             header => format!("{header}: 100rel\r\n"),
         };
-        let more = more + &self.session_asks(true);
+        let more = more + &self.session_asks(true) + &self.proves();
         self.first = self.ask("INVITE", &more, &body, cx);
     }
 

@@ -18,7 +18,7 @@ impl Ua {
         let invite = Msg::read(&request).unwrap();
         let body = if with_sdp { self.media("sendrecv") } else { String::new() };
         let tag = format!("{}{}", self.local_tag, ["", "f1", "f2"][fork]);
-        let contact = format!("Contact: <sip:c{}@{}>\r\n{}", self.call, self.host, self.allow());
+        let contact = format!("Contact: {}\r\n{}", self.contact(), self.allow());
         let knows = ["Supported", "Require"].iter().any(|name| invite.lists(name, "100rel"));
         let reliable = knows && self.script.answer.reliable && fork == 0;
         let more = if reliable {
@@ -55,7 +55,7 @@ impl Ua {
             (200, _) => {
                 let session = self.session_answers(&invite, cx);
                 let allow = self.allow();
-                format!("Contact: <sip:c{}@{}>\r\n{allow}{session}", self.call, self.host)
+                format!("Contact: {}\r\n{allow}{session}", self.contact())
             }
             (503, Some(seconds)) => format!("Retry-After: {seconds}\r\n"),
             (401, _) => "WWW-Authenticate: Digest realm=\"x\", nonce=\"y\"\r\n".to_owned(),
@@ -87,7 +87,10 @@ impl Ua {
         server.last = Some(bytes);
         if server.method == "INVITE" {
             server.wait = T1;
-            cx.later(T1, Tick::Again(at));
+            // By TCP only a 2xx is sent again (RFC 3261, 17.2.1, 13.3.1.4).
+            if !self.tcp || code < 300 {
+                cx.later(T1, Tick::Again(at));
+            }
             cx.later(GIVE_UP, Tick::NoAck(at));
         }
     }

@@ -10,11 +10,13 @@ mod answered;
 mod asked;
 mod asking;
 mod callee;
+mod digest;
 mod session;
 
 use crate::rng::Rng;
 use crate::script::{Act, Script, T1};
 use crate::sip::Msg;
+use digest::Proof;
 use session::Session;
 
 /// What a user agent does.
@@ -122,6 +124,8 @@ pub struct Ua {
     pub call: usize,
     pub script: std::sync::Arc<Script>,
     pub host: &'static str,
+    /// It speaks TCP.
+    pub tcp: bool,
     pub call_id: String,
     pub local_tag: String,
     pub remote_tag: String,
@@ -138,6 +142,9 @@ pub struct Ua {
     /// The INVITE that opens the dialog, among those.
     first: usize,
     pub session: Session,
+    proof: Proof,
+    /// It has asked for a transfer.
+    refers: bool,
     pub dead: bool,
     /// Another fork: its INVITE belongs to the first.
     pub is_fork: bool,
@@ -165,6 +172,7 @@ impl Ua {
             call,
             script,
             host,
+            tcp: false,
             call_id: String::new(),
             local_tag: String::new(),
             remote_tag: String::new(),
@@ -179,6 +187,8 @@ impl Ua {
             servers: Vec::new(),
             first: 0,
             session: Session::default(),
+            proof: Proof::default(),
+            refers: false,
             dead: false,
             is_fork: false,
             wants_bye: false,
@@ -193,7 +203,12 @@ impl Ua {
     }
 
     /// The caller of call number `call`.
-    pub fn caller(call: usize, script: std::sync::Arc<Script>, host: &'static str) -> Self {
+    pub fn caller(
+        call: usize,
+        script: std::sync::Arc<Script>,
+        host: &'static str,
+        tcp: bool,
+    ) -> Self {
         let number = format!("+614915{call:05}");
         Self {
             call_id: format!("secret-{call}"),
@@ -201,6 +216,7 @@ impl Ua {
             local: format!("\"Secret\" <sip:+612800{call:05}@{}>", ip(host)),
             remote: format!("<sip:{number}@192.0.2.1>"),
             target: format!("sip:{number}@192.0.2.1"),
+            tcp,
             ..Self::new(Side::A, call, script, host)
         }
     }
@@ -210,7 +226,7 @@ impl Ua {
         invite: &Msg<'_>,
         call: usize,
         script: std::sync::Arc<Script>,
-        host: &'static str,
+        (host, tcp): (&'static str, bool),
         serial: usize,
     ) -> Self {
         Self {
@@ -221,6 +237,7 @@ impl Ua {
             remote: invite.from.split(";tag=").next().unwrap_or_default().to_owned(),
             target: invite.contact.to_owned(),
             remote_cseq: invite.cseq,
+            tcp,
             ..Self::new(Side::B, call, script, host)
         }
     }
@@ -236,6 +253,7 @@ impl Ua {
             target: self.target.clone(),
             remote_cseq: self.servers[self.first].cseq,
             is_fork: true,
+            tcp: self.tcp,
             since: now,
             ..Self::new(Side::B, self.call, self.script.clone(), self.host)
         };
@@ -256,6 +274,12 @@ impl Ua {
 
     pub fn is_open(&self) -> bool {
         !self.dead && !matches!(self.state, State::Gone | State::Ending)
+    }
+
+    /// Its Contact.
+    fn contact(&self) -> String {
+        let transport = if self.tcp { ";transport=tcp" } else { "" };
+        format!("<sip:c{}@{}{transport}>", self.call, self.host)
     }
 
     /// CSeq of the INVITE that opens the dialog, as A counts.

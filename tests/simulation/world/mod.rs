@@ -4,17 +4,17 @@ mod node;
 mod peers;
 mod pings;
 mod plans;
+mod wire;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cooee_model::ids::CallId;
+use cooee_model::ids::{CallId, Side};
 use cooee_model::media::MediaEvent;
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::Output;
-use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::Switch;
 use cooee_signalling::switch::input::Input;
@@ -25,6 +25,7 @@ use crate::hosts::{A, Hosts};
 use crate::kind::{Dice, Kind};
 use crate::log::Log;
 use crate::net::Weather;
+use crate::pipes::Pipes;
 use crate::rng::Rng;
 use crate::script::{SECOND, Script};
 use crate::ua::{Cx, State, Tick, Ua};
@@ -33,17 +34,22 @@ use plans::{Way, node, plan};
 /// Most steps a call, on average.
 const MOST_STEPS: u64 = 2000;
 
+/// The longest timer that nobody may wait for any more.
+const LAST_TIMER: u64 = 130 * SECOND;
+
 /// What is to happen at a moment.
 enum Event {
     ToSwitch {
         call: usize,
         entry: usize,
+        pipe: u32,
         from: &'static str,
         bytes: Bytes,
     },
     ToPeer {
         call: usize,
         entry: usize,
+        pipe: u32,
         bytes: Bytes,
     },
     Tick {
@@ -70,14 +76,23 @@ enum Event {
     /// OPTIONS out of dialog reach a host, and its answer the switch.
     Ping {
         host: &'static str,
+        pipe: u32,
         bytes: Bytes,
     },
     Pong {
         host: &'static str,
+        pipe: u32,
         bytes: Bytes,
     },
     /// The time to answer OPTIONS is over.
     Judge,
+    /// No connection took this message of this life of the node.
+    Unsent(u32, Flow, Bytes),
+    /// The journal has no room; it has room again.
+    Full,
+    Room,
+    /// The connection of a host breaks.
+    Break(&'static str),
     WallJump,
     /// `kill -9`; with `true` between the journal and the wire of the next step.
     Crash(bool),
@@ -138,6 +153,7 @@ pub struct World {
     by_call_id: BTreeMap<String, (usize, usize)>,
     relays: BTreeMap<CallId, usize>,
     hosts: Hosts,
+    pipes: Pipes,
     pub snapshots: BTreeMap<CallId, Vec<u8>>,
     pub ledger: Ledger,
     out: Output,
@@ -148,6 +164,8 @@ pub struct World {
     /// What the next step decides is written and not sent.
     dying: bool,
     life: u32,
+    /// The journal has no room.
+    is_full: bool,
 }
 
 impl World {
@@ -173,6 +191,7 @@ impl World {
             by_call_id: BTreeMap::new(),
             relays: BTreeMap::new(),
             hosts: Hosts::new(kind.pings),
+            pipes: Pipes::default(),
             snapshots: BTreeMap::new(),
             ledger: Ledger::default(),
             out: Output::default(),
@@ -181,10 +200,12 @@ impl World {
             up: true,
             dying: false,
             life: 0,
+            is_full: false,
             rng,
         };
         world.ledger.bypass = world.plan.settings.media_bypass;
         world.hosts.draw(now, &mut extra.pings);
+        world.plumb(kind.streams, &mut extra.streams);
         world.introduce();
         world.populate(calls, &kind, &mut extra);
         world
@@ -204,13 +225,22 @@ impl World {
                 Arc::new(script)
             });
             let script = &scripts[0];
-            let caller = Ua::caller(call, script.clone(), A);
+            let tcp = self.pipes.lead_to(A);
+            let caller = Ua::caller(call, script.clone(), A, tcp);
             self.by_call_id.insert(caller.call_id.clone(), (call, 0));
             for &(wait, act) in &script.a.at_start {
                 let at = self.now + script.begins + wait;
                 self.later(at, Event::Tick { call, leg: 0, tick: Tick::Act(act) });
             }
             self.calls.push(Met { scripts, legs: vec![caller], log: Log::default() });
+        }
+        if kind.full_disk {
+            let rng = &mut extra.disk;
+            let at = self.now + rng.below(2 * window);
+            let until = at + rng.between(1, 40) * SECOND;
+            self.later(at, Event::Full);
+            self.later(until, Event::Room);
+            self.later(at + rng.below(until - at), Event::Crash(rng.percent(50)));
         }
         for _ in 0..self.rng.below(3) {
             let at = self.now + self.rng.below(3 * window);
@@ -227,6 +257,20 @@ impl World {
     fn later(&mut self, at: u64, event: Event) {
         self.order += 1;
         self.queue.push(Reverse(Due { at, order: self.order, event }));
+    }
+
+    /// Says who speaks TCP, and when connections break.
+    fn plumb(&mut self, streams: [bool; 2], rng: &mut Rng) {
+        for (host, side) in self.hosts.all() {
+            if streams[usize::from(side == Side::B)] {
+                self.pipes.add(host);
+                self.ledger.streams.insert(side);
+                for _ in 0..rng.below(8) {
+                    let at = self.now + rng.below(180 * SECOND);
+                    self.later(at, Event::Break(host));
+                }
+            }
+        }
     }
 
     /// Runs until nothing is left to happen, or something is wrong.
@@ -249,9 +293,8 @@ impl World {
             } else if let Some(Reverse(due)) = self.queue.pop() {
                 self.happen(due.event);
             }
-            if self.done.steps.is_multiple_of(1000) {
-                let gauges = self.switch.gauges();
-                self.ledger.bounded(&gauges, self.calls.len(), &self.snapshots);
+            if self.done.steps.is_multiple_of(1000) && self.up {
+                self.weigh();
             }
             if let Some(fault) = self.ledger.faults.first() {
                 self.done.fault = Some(fault.clone());
@@ -259,12 +302,45 @@ impl World {
             }
         }
         if self.done.fault.is_none() {
-            let mut gauges = self.switch.gauges();
-            gauges.transactions.1 = gauges.transactions.1.saturating_sub(self.hosts.pinged());
-            self.ledger.at_rest(&gauges, &self.calls, &self.snapshots);
+            self.come_to_rest();
             self.done.fault = self.ledger.faults.first().cloned();
         }
         (std::mem::take(&mut self.done), self)
+    }
+
+    /// What the switch holds is what its calls need.
+    fn weigh(&mut self) {
+        let gauges = self.switch.gauges();
+        self.ledger.bounded(&gauges, self.calls.len(), &self.snapshots);
+        let trunks = self.switch.trunks(self.moment());
+        let (a, b) = trunks.split_first().unwrap();
+        let carried: usize = b.iter().map(|t| t.calls as usize).sum();
+        let dialogs = self.switch.calls().count();
+        if a.calls as usize != gauges.calls
+            || carried > gauges.calls
+            || dialogs != gauges.calls + gauges.settling
+        {
+            let text = format!("{dialogs} dialogs, {gauges:?}, {trunks:?}");
+            self.ledger.faults.push((0, text));
+        }
+    }
+
+    /// At rest nothing is left: no call, no lease, no transaction, no image, and no timer.
+    fn come_to_rest(&mut self) {
+        self.weigh();
+        let mut gauges = self.switch.gauges();
+        gauges.transactions.1 = gauges.transactions.1.saturating_sub(self.hosts.pinged());
+        self.ledger.at_rest(&gauges, &self.calls, &self.snapshots);
+        let patience = self.now + LAST_TIMER;
+        while let Some((at, why)) = self.switch.next_deadline().filter(|_| self.hosts.pinged() == 0)
+        {
+            if at > patience {
+                self.ledger.faults.push((0, format!("at rest: a timer is left, {why}")));
+                break;
+            }
+            self.now = at;
+            self.input(Input::Wake);
+        }
     }
 
     /// Nothing is left of any call: what deadlines remain are nobody's.
@@ -279,11 +355,14 @@ impl World {
         match event {
             // Nobody reads the socket.
             Event::ToSwitch { .. } if !self.up => {}
-            Event::ToSwitch { call, entry, from, bytes } => {
+            Event::ToSwitch { from, pipe, .. } if !self.pipes.stands(from, pipe) => {}
+            Event::ToSwitch { call, entry, from, bytes, .. } => {
                 self.calls[call].log.arrived(entry, self.now);
                 self.datagram(from, bytes);
             }
-            Event::ToPeer { call, entry, bytes } => self.reach_peer(call, entry, &bytes),
+            Event::ToPeer { call, entry, pipe, bytes } => {
+                self.reach_peer(call, entry, pipe, &bytes);
+            }
             Event::Tick { call, leg, tick } => self.peer(call, leg, |ua, cx| ua.tick(tick, cx)),
             Event::Fork { call, leg, tag } => {
                 let (now, mut out) = (self.now, Vec::new());
@@ -314,21 +393,21 @@ impl World {
                 let (now, met) = (self.now, &self.calls[call]);
                 self.ledger.interval(call, met, leg, now);
             }
-            Event::Ping { host, bytes } => self.pinged(host, &bytes),
-            Event::Pong { host, bytes } => self.ponged(host, &bytes),
+            Event::Ping { host, pipe, bytes } => self.pinged(host, pipe, &bytes),
+            Event::Pong { host, pipe, bytes } => self.ponged(host, pipe, &bytes),
+            Event::Unsent(life, flow, bytes) if self.up && life == self.life => {
+                self.input(Input::Unsent { flow, bytes });
+            }
+            Event::Unsent(..) => {}
+            Event::Full => self.is_full = true,
+            Event::Room => self.checkpoint(),
+            Event::Break(host) => self.pipes.close(host),
             Event::Judge => self.judge(),
             Event::WallJump => {
                 let jump = i64::try_from(self.rng.below(7_200_000)).unwrap() - 3_600_000;
                 self.wall += jump * 1_000_000;
             }
         }
-    }
-
-    pub(super) fn datagram(&mut self, from: &'static str, bytes: Bytes) {
-        let remote = from.parse().unwrap();
-        let flow = Flow { transport: Transport::Udp, socket: 0, remote };
-        let received = self.moment();
-        self.input(Input::Datagram { flow, received, bytes });
     }
 
     /// The relay hears nobody on either side for a minute.

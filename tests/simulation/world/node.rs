@@ -18,7 +18,11 @@ impl World {
     pub(super) fn introduce(&mut self) {
         for trunk in [1, 2] {
             let hosts = self.hosts.of_trunk(trunk);
-            let place = |host: &str| Place::new(Transport::Udp, host.parse().unwrap());
+            let place = |host: &str| {
+                let tcp = self.pipes.lead_to(host);
+                let transport = if tcp { Transport::Tcp } else { Transport::Udp };
+                Place::new(transport, host.parse().unwrap())
+            };
             let peers = hosts.map(place).collect();
             self.input(Input::Peers { revision: 1, trunk, peers });
         }
@@ -33,12 +37,23 @@ impl World {
         (self.up, self.dying) = (false, false);
         self.life += 1;
         self.relays.clear();
-        self.ledger.restarted = self.now;
+        self.pipes.close_all();
+        self.ledger.crashed(self.now);
         let wait = self.rng.between(100 * MS, 3 * SECOND);
         self.later(self.now + wait, Event::Start);
         if self.trace {
             let now = self.now;
             self.calls.iter_mut().for_each(|met| met.log.note(now, "the node dies".to_owned()));
+        }
+    }
+
+    /// The journal has room again: all that is alive is written anew.
+    pub(super) fn checkpoint(&mut self) {
+        self.is_full = false;
+        if self.up {
+            let image = |id| Some((id, self.switch.snapshot(id)?));
+            self.snapshots = self.switch.calls().filter_map(image).collect();
+            self.ledger.checkpoint();
         }
     }
 
@@ -73,13 +88,15 @@ impl World {
 
     /// What the switch decided: the journal first, then the wire, then the relay.
     pub(super) fn take(&mut self, out: &mut Output) {
+        // Only a journal with no room lets messages go without their records.
+        let lost = self.is_full;
         for record in out.records.drain(..) {
             match &record {
                 Record::Fact(fact) => {
                     self.mix(&[fact.seq.to_be_bytes(), [0; 4]].concat());
-                    let call = self.ledger.fact(fact);
+                    let call = self.ledger.fact(fact, lost);
                     if let Some((call, met)) = call.and_then(|c| Some((c, self.calls.get(c)?))) {
-                        self.ledger.ended_by_timer(call, fact, met, self.now);
+                        self.ledger.timed_out(call, fact, met, self.now);
                     }
                     if self.trace
                         && let Some(met) = call.and_then(|c| self.calls.get_mut(c))
@@ -90,23 +107,29 @@ impl World {
                 }
                 Record::Snapshot(call, bytes) => {
                     self.mix(bytes);
-                    self.ledger.snapshot(*call);
-                    self.snapshots.insert(*call, bytes.clone());
+                    self.ledger.snapshot(*call, lost);
+                    if !lost {
+                        self.snapshots.insert(*call, bytes.clone());
+                    }
                 }
                 Record::Gone(call) => {
-                    self.ledger.gone(*call);
-                    self.snapshots.remove(call);
+                    self.ledger.gone(*call, lost);
+                    if !lost {
+                        self.snapshots.remove(call);
+                    }
                 }
             }
         }
         for send in std::mem::take(&mut out.sends) {
             self.mix(&send.bytes);
-            let to = send.flow.remote.to_string();
-            let Some((side, host)) = self.hosts.find(&to).map(|h| (h.side, h.name)) else {
+            let to = send.flow.remote;
+            let tcp = send.flow.transport == Transport::Tcp;
+            let found = self.hosts.at(to).filter(|h| tcp == self.pipes.lead_to(h.name));
+            let Some((side, host)) = found.map(|h| (h.side, h.name)) else {
                 self.ledger.faults.push((0, format!("a datagram to a stranger, {to}")));
                 continue;
             };
-            self.sent(side, host, send.bytes);
+            self.sent(side, host, send.flow, send.bytes);
         }
         for command in std::mem::take(&mut out.media) {
             self.media(command);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use cooee_model::ids::Side;
+use cooee_signalling::transaction::flow::Flow;
 
 use crate::hosts::C;
 use crate::log::{Entry, Way};
@@ -11,7 +12,7 @@ use crate::world::{Event, World};
 
 impl World {
     /// A datagram of the switch is on the wire.
-    pub(super) fn sent(&mut self, side: Side, host: &'static str, bytes: Bytes) {
+    pub(super) fn sent(&mut self, side: Side, host: &'static str, flow: Flow, bytes: Bytes) {
         let text = std::str::from_utf8(&bytes).unwrap();
         let m = match Msg::read(text) {
             Ok(m) => m,
@@ -21,7 +22,7 @@ impl World {
             }
         };
         if m.method == "OPTIONS" && m.is_request() && m.to_tag.is_empty() {
-            return self.asked(host, &bytes, &m);
+            return self.asked(host, flow, &bytes, &m);
         }
         let call = match self.by_call_id.get(m.call_id) {
             Some(&(call, _)) => call,
@@ -38,9 +39,9 @@ impl World {
         self.ledger.sent(call, side, &m, self.now, &self.calls[call]);
         let entry = Entry::new(self.now, Way::FromSwitch(side), bytes.clone());
         let entry = self.calls[call].log.push(entry, &m);
-        for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
+        for (at, pipe) in self.leave_for(host, flow, &bytes) {
             let bytes = bytes.clone();
-            self.later(self.now + wait, Event::ToPeer { call, entry, bytes });
+            self.later(at, Event::ToPeer { call, entry, pipe, bytes });
         }
     }
 
@@ -59,12 +60,13 @@ impl World {
             self.ledger.faults.push((call, format!("{host} is called, and there is a better one")));
         }
         let script = met.scripts[usize::from(host == C)].clone();
-        met.legs.push(Ua::callee(m, call, script, host, serial));
+        let tcp = self.pipes.lead_to(host);
+        met.legs.push(Ua::callee(m, call, script, (host, tcp), serial));
         self.by_call_id.insert(m.call_id.to_owned(), (call, serial));
         Some(call)
     }
 
-    pub(super) fn reach_peer(&mut self, call: usize, entry: usize, bytes: &Bytes) {
+    pub(super) fn reach_peer(&mut self, call: usize, entry: usize, pipe: u32, bytes: &Bytes) {
         let m = Msg::read(std::str::from_utf8(bytes).unwrap()).unwrap();
         let (_, first) = self.by_call_id[m.call_id];
         let tag = if m.is_request() { m.to_tag } else { m.from_tag };
@@ -72,7 +74,8 @@ impl World {
         let named = met.legs.iter().position(|l| l.call_id == m.call_id && l.local_tag == tag);
         let leg = named.unwrap_or(first);
         let host = self.calls[call].legs[leg].host;
-        if self.calls[call].legs[leg].dead || self.hosts.is_away(host, self.now) {
+        let reached = !self.hosts.is_away(host, self.now) && self.pipes.stands(host, pipe);
+        if self.calls[call].legs[leg].dead || !reached {
             return;
         }
         self.calls[call].log.arrived(entry, self.now);
@@ -127,13 +130,9 @@ impl World {
                     let entry = Entry::new(self.now, Way::ToSwitch(side), bytes.clone());
                     let m = Msg::read(std::str::from_utf8(&bytes).unwrap()).unwrap();
                     let entry = self.calls[call].log.push(entry, &m);
-                    if self.hosts.is_away(from, self.now) {
-                        continue;
-                    }
-                    for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
+                    for (at, pipe) in self.leave_from(from) {
                         let bytes = bytes.clone();
-                        let at = self.now + wait;
-                        self.later(at, Event::ToSwitch { call, entry, from, bytes });
+                        self.later(at, Event::ToSwitch { call, entry, from, pipe, bytes });
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! OPTIONS between the switch and the hosts of its trunks.
 
 use bytes::Bytes;
+use cooee_signalling::transaction::flow::Flow;
 
 use crate::script::MS;
 use crate::sip::{Msg, response};
@@ -8,19 +9,19 @@ use crate::world::{Event, World};
 
 impl World {
     /// OPTIONS out of dialog are on their way to a host.
-    pub(super) fn asked(&mut self, host: &'static str, bytes: &Bytes, m: &Msg<'_>) {
+    pub(super) fn asked(&mut self, host: &'static str, flow: Flow, bytes: &Bytes, m: &Msg<'_>) {
         if let Some(until) = self.hosts.asked(host, m.branch, self.now) {
             self.later(until + MS, Event::Judge);
         }
-        for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
-            self.later(self.now + wait, Event::Ping { host, bytes: bytes.clone() });
+        for (at, pipe) in self.leave_for(host, flow, bytes) {
+            self.later(at, Event::Ping { host, pipe, bytes: bytes.clone() });
         }
     }
 
     /// A host is asked whether it is there.
-    pub(super) fn pinged(&mut self, host: &'static str, bytes: &Bytes) {
+    pub(super) fn pinged(&mut self, host: &'static str, pipe: u32, bytes: &Bytes) {
         let mute = self.hosts.find(host).is_none_or(|h| h.mute);
-        if mute || self.hosts.is_away(host, self.now) {
+        if mute || !self.pipes.stands(host, pipe) || self.hosts.is_away(host, self.now) {
             return;
         }
         let m = Msg::read(std::str::from_utf8(bytes).unwrap()).unwrap();
@@ -33,15 +34,15 @@ impl World {
             _ => (200, ""),
         };
         let answer = Bytes::from(response(&m, code, "pong", more, ""));
-        for wait in self.weather.fate(&mut self.rng).into_iter().flatten() {
+        for (at, pipe) in self.leave_from(host) {
             let bytes = answer.clone();
-            self.later(self.now + wait, Event::Pong { host, bytes });
+            self.later(at, Event::Pong { host, pipe, bytes });
         }
     }
 
     /// Its answer reaches the switch.
-    pub(super) fn ponged(&mut self, host: &'static str, bytes: &Bytes) {
-        if !self.up {
+    pub(super) fn ponged(&mut self, host: &'static str, pipe: u32, bytes: &Bytes) {
+        if !self.up || !self.pipes.stands(host, pipe) {
             return;
         }
         self.judge();

@@ -17,6 +17,11 @@ use crate::rng::Rng;
 
 const CONFIG: &str = include_str!("../node.toml");
 
+/// What A's calls must prove, and what the switch proves to B.
+const FENCE: &str =
+    "auth = { mode = \"digest\", realm = \"us\", users = \"dialer:w0rd\\nother:secret\" }";
+const LOGIN: &str = "vars = { login = \"sip7\" }\nsecret = \"s3cret\"";
+
 /// Where a call goes, and where its media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -38,10 +43,20 @@ pub fn plan(way: Way, kind: &Kind) -> Arc<Plan> {
         Way::Bypass => ("bypass", b.to_owned()),
     };
     let text = CONFIG.replace("MODE", mode).replace("CHAIN", &chain).replace("SIP", &kind.sip());
+    let (fence, login) = match kind.digest {
+        None => ("", String::new()),
+        Some(false) => (FENCE, LOGIN.to_owned()),
+        Some(true) => (FENCE, format!("{LOGIN}\nrealm = \"b.example\"")),
+    };
+    let text = text.replace("FENCE", fence).replace("LOGIN", &login);
     let around = Surroundings::new(Path::new("."), |_| None);
     let loaded = cooee_config::load_str(&text, "node.toml", &around)
         .unwrap_or_else(|findings| panic!("{findings}"));
-    Arc::new(loaded.plan)
+    let mut plan = loaded.plan;
+    for trunk in plan.trunks.iter_mut().filter(|_| kind.digest.is_some()) {
+        Arc::make_mut(&mut trunk.profile).auth.answer = true;
+    }
+    Arc::new(plan)
 }
 
 pub fn node(plan: &Arc<Plan>, rng: &mut Rng) -> Node {
@@ -52,7 +67,9 @@ pub fn node(plan: &Arc<Plan>, rng: &mut Rng) -> Node {
     Node {
         plan: plan.clone(),
         setup: Setup {
-            locals: vec![Local::new(Transport::Udp, crate::ua::SWITCH.parse().unwrap())],
+            locals: [Transport::Udp, Transport::Tcp]
+                .map(|transport| Local::new(transport, crate::ua::SWITCH.parse().unwrap()))
+                .into(),
             media: "192.0.2.1".parse().unwrap(),
             latch: Latch::Strict,
         },
