@@ -222,6 +222,10 @@ pub enum Refusal {
     Malformed,
     /// A limit was reached: calls a second, sessions, ports.
     Limit,
+    /// The node does not keep up with the calls that come.
+    Overload,
+    /// A copy of an INVITE that has been refused with 503.
+    Repeated,
     /// The node is draining.
     Draining,
     /// No route takes it.
@@ -250,10 +254,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, so that a metric exists before its first event.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::UnknownSource,
         Self::Malformed,
         Self::Limit,
+        Self::Overload,
+        Self::Repeated,
         Self::Draining,
         Self::NoRoute,
         Self::Policy,
@@ -274,6 +280,8 @@ impl Refusal {
             Self::UnknownSource => "unknown_source",
             Self::Malformed => "malformed",
             Self::Limit => "limit",
+            Self::Overload => "overload",
+            Self::Repeated => "repeated",
             Self::Draining => "draining",
             Self::NoRoute => "no_route",
             Self::Policy => "policy",

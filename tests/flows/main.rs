@@ -19,6 +19,7 @@ mod midcall;
 mod odd;
 mod offers;
 mod orders;
+mod overload;
 mod portal;
 mod refer;
 mod refusals;

@@ -11,6 +11,10 @@ pub const EARLY_AGAIN: Duration = Duration::from_secs(60);
 /// What `Retry-After` says when a limit was reached, seconds.
 pub const RETRY_AFTER_S: u32 = 5;
 
+/// Calls that may come at once under a limit of calls a second: so many, or an eighth of the limit
+/// if that is more, but never more than the limit. Past it: refused until the second has room.
+pub const BURST: u32 = 100;
+
 /// Most tries of one call, over all targets and addresses. Past it there is no next one.
 pub const TRIES: u32 = 16;
 

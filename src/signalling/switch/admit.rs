@@ -18,9 +18,9 @@ use crate::message::text::{split_outside, trim};
 use crate::message::view::Message;
 use crate::profile::plan::{Plan, Reliable};
 use crate::switch::Switch;
-use crate::switch::limits::INVITE_BYTES;
+use crate::switch::limits::{INVITE_BYTES, OVER};
 use crate::transaction::flow::{Flow, Hop, Measure};
-use crate::transaction::key::Token;
+use crate::transaction::key::{Digest, Token};
 use crate::transaction::layer::Arrival;
 
 /// Whether a request out of dialog asks for nothing that we do not know (RFC 3261, 8.2.2).
@@ -201,21 +201,45 @@ impl Switch {
     fn within_limits(&mut self, now: Moment, trunk: usize) -> Result<(), (u16, Refusal)> {
         let full = Err((503, Refusal::Limit));
         let settings = &self.core.plan.settings;
-        if self.live() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
-            || !self.core.loads.take_node(now, settings.max_cps)
-        {
+        let Some(trunk) = self.core.plan.trunks.get(trunk) else { return full };
+        if !self.core.loads.take(now, &trunk.name, trunk.limits) {
             return full;
         }
-        let Some(trunk) = self.core.plan.trunks.get(trunk) else { return full };
-        let room = self.core.loads.take(now, &trunk.name, trunk.limits);
-        if room { Ok(()) } else { full }
+        self.core.loads.take_node(now, settings.max_cps);
+        Ok(())
     }
 
-    /// Whether the node takes no more calls at this moment.
-    pub(super) fn is_overloaded(&self, now: Moment) -> bool {
+    /// Whether there is room for another call, before anything else is looked at: to refuse one
+    /// must cost next to nothing.
+    pub(super) fn has_room(
+        &mut self,
+        now: Moment,
+        received: Moment,
+        digest: Digest,
+    ) -> Result<(), Refusal> {
+        if self.overload.has_refused(now, digest) {
+            return Err(Refusal::Repeated);
+        }
+        if !self.overload.admits(now, received) {
+            return Err(Refusal::Overload);
+        }
         let settings = &self.core.plan.settings;
-        self.live() >= usize::try_from(settings.max_sessions).unwrap_or(usize::MAX)
-            || self.core.loads.is_flooded(now, settings.max_cps)
+        if self.is_full() || !self.core.loads.has_room(now, settings.max_cps) {
+            return Err(Refusal::Limit);
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        let most = self.core.plan.settings.max_sessions;
+        self.live() >= usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the node refuses new calls at this moment, or did so a moment ago: too many at a
+    /// time, too many a second, or more than it can do.
+    pub fn is_overloaded(&self, now: Moment) -> bool {
+        let flooded = self.core.loads.flooded();
+        self.is_full() || flooded.is_some_and(|at| now - at <= OVER) || self.overload.stands(now)
     }
 
     fn lease_two(

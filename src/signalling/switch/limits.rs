@@ -2,6 +2,28 @@
 
 use std::time::Duration;
 
+/// How long a new call may wait in a queue that stands before it is refused: short enough for an
+/// answer within 50 ms, long enough that the node never runs out of work.
+pub const TARGET: Duration = Duration::from_millis(25);
+
+/// How long every new call must have waited for longer than that before the queue counts as
+/// standing: bursts and pauses pass. Even at five times what can be done, nobody has waited for
+/// T1 by then, after which callers send their INVITE again.
+pub const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A queue that gets shorter by itself may go on to for as long as nobody waits this long: half of
+/// T1.
+pub const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long after the last new call the node still counts as overloaded, or as called too often.
+pub const OVER: Duration = Duration::from_secs(1);
+
+/// Most refused INVITEs that are remembered. Past it older ones are forgotten, by chance.
+pub const REFUSED: usize = 16_384;
+
+/// How long they are: copies of an INVITE come for 64*T1 (RFC 3261, 17.1.1.2).
+pub const REFUSED_FOR: Duration = Duration::from_secs(32);
+
 /// How long an address that a trunk's name led to is believed as a source after it was last named.
 pub const SOURCE_MEMORY: Duration = Duration::from_secs(24 * 3600);
 

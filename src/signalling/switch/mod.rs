@@ -5,6 +5,7 @@ pub mod fence;
 pub mod input;
 pub mod limits;
 pub mod lines;
+pub mod overload;
 pub mod pings;
 pub mod portal;
 pub mod recover;
@@ -32,6 +33,7 @@ use crate::profile::plan::Plan;
 use crate::switch::fence::Proofs;
 use crate::switch::input::Input;
 use crate::switch::lines::{Line, Paces};
+use crate::switch::overload::Overload;
 use crate::switch::portal::Portals;
 use crate::transaction::key::{Keyed, Token};
 use crate::transaction::layer::{Expired, Transactions};
@@ -91,6 +93,7 @@ pub struct Switch {
     /// Calls that are over and only wait for the portal's last word.
     resting: usize,
     draining: bool,
+    overload: Overload,
 }
 
 impl Switch {
@@ -125,6 +128,7 @@ impl Switch {
             portals: Portals::default(),
             resting: 0,
             draining: false,
+            overload: Overload::default(),
         };
         switch.begin_lines(now);
         switch

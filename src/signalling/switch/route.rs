@@ -23,6 +23,7 @@ use crate::switch::Switch;
 use crate::switch::admit::{understood, unsupported};
 use crate::switch::limits::{SOURCE_MEMORY, SOURCES};
 use crate::transaction::flow::{Flow, Transmit};
+use crate::transaction::key::Keyed;
 use crate::transaction::layer::{Arrival, ClientId, Heard};
 use crate::transaction::returned::Returned;
 use crate::transaction::slots::Slot;
@@ -60,6 +61,10 @@ impl Switch {
         if trunk.is_none() && dialog.is_none() {
             let why = Refusal::UnknownSource;
             out.rejected.push(Rejected { at: received, source: flow.remote, code: 0, why });
+            return;
+        }
+        // Nothing is kept of a refusal that waits for this ACK.
+        if message.method() == Method::Ack && Keyed::is_stateless_tag(message.to_tag()) {
             return;
         }
         if let Err(fault) = message.check() {
@@ -194,7 +199,8 @@ impl Switch {
             }
             return;
         }
-        if self.core.tx.absorb(&message, &mut out.sends) {
+        let digest = self.core.keyed.server(&message, method);
+        if self.core.tx.absorb(digest, &mut out.sends) {
             return;
         }
         if method == Method::Cancel {
@@ -208,7 +214,14 @@ impl Switch {
         }
         match (method, trunk) {
             (Method::Invite, Some(trunk)) => {
-                self.admit(now, received, flow, message, trunk, out);
+                let before = out.rejected.len();
+                match self.has_room(now, received, digest) {
+                    Ok(()) => self.admit(now, received, flow, message, trunk, out),
+                    Err(why) => self.refuse(received, flow, &message, (503, why), out),
+                }
+                if out.rejected.get(before).is_some_and(|refused| refused.code == 503) {
+                    self.overload.refuse(now, digest);
+                }
             }
             (Method::Options, _) if self.draining => {
                 self.refuse(received, flow, &message, (503, Refusal::Draining), out);

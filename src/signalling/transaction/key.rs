@@ -97,6 +97,11 @@ impl Keyed {
     pub fn stateless_tag(&self, request: &Message) -> String {
         format!("{:016x}", self.merge(request) as u64)
     }
+
+    /// Whether a tag is such a one, and no name of a dialog.
+    pub fn is_stateless_tag(tag: &[u8]) -> bool {
+        tag.len() == 16 && tag.iter().all(u8::is_ascii_hexdigit)
+    }
 }
 
 fn starts_with_cookie(branch: &[u8]) -> bool {

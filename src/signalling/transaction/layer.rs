@@ -8,7 +8,7 @@ use cooee_model::moment::Moment;
 use crate::message::view::{Message, Method};
 use crate::transaction::client::{Client, ClientState, ack_of_failure};
 use crate::transaction::flow::{Flow, Measure, Transmit};
-use crate::transaction::key::{Keyed, Token};
+use crate::transaction::key::{Digest, Keyed, Token};
 use crate::transaction::limits::{Clock, TRANSACTIONS};
 use crate::transaction::server::{Server, ServerState};
 use crate::transaction::slots::{Slot, Slots};
@@ -158,9 +158,9 @@ impl<O: Copy> Transactions<O> {
 
     // ---------------------------------------------------------------- server side
 
-    /// Whether a request is a copy of one that is known; if so the last response goes out again.
-    pub fn absorb(&mut self, request: &Message, sends: &mut Vec<Transmit>) -> bool {
-        let digest = self.keyed.server(request, request.method());
+    /// Whether a request, by its digest, is a copy of one that is known; if so the last response
+    /// goes out again.
+    pub fn absorb(&mut self, digest: Digest, sends: &mut Vec<Transmit>) -> bool {
         let Some(&slot) = self.by_digest.get(&digest) else { return false };
         let Some(server) = self.servers.get(slot) else { return false };
         self.counts.absorbed += 1;
