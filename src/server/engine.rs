@@ -1,7 +1,8 @@
 //! The engine: the signalling value on an OS thread of its own.
 //!
-//! One turn: take what waits (datagrams in batches, then other threads' inputs), let the switch
-//! handle each, carry out what it decided, sleep until the next datagram, bell or deadline.
+//! One turn: take what waits (datagrams in batches, other threads' inputs), let the switch handle
+//! what is under way, then new calls for a while, carry out what it decided; where nothing is left,
+//! sleep until the next datagram, bell or deadline.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -20,6 +21,7 @@ use cooee_telemetry::stats::Direction;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::sync::oneshot;
 
+use crate::backlog::Backlog;
 use crate::clock;
 use crate::hep::{Hep, Seen};
 use crate::inbox::Letters;
@@ -31,6 +33,12 @@ const PUBLISH_EVERY_NS: u64 = 200_000_000;
 
 /// Calls that one turn writes of a checkpoint: some 0.2 ms.
 const CHECKPOINT_CALLS: usize = 64;
+
+/// Batches that one turn takes from a socket, so that what is under way is never far behind.
+const BATCHES: usize = 8;
+
+/// How long a turn handles new calls before it looks again for what is under way, nanoseconds.
+const NEW_CALLS_NS: u64 = 2_000_000;
 
 /// The bell's number among the things that wake the engine; sockets are numbered from 0.
 const BELL: u64 = u64::MAX;
@@ -72,7 +80,7 @@ struct Engine {
     parts: Parts,
     epoll: Epoll,
     batch: RecvBatch,
-    inputs: Vec<Input>,
+    backlog: Backlog,
     /// Who waits for the inputs to be carried out.
     receipts: Vec<oneshot::Sender<()>>,
     out: Output,
@@ -85,10 +93,10 @@ struct Engine {
 impl Engine {
     fn new(mut parts: Parts, epoll: Epoll) -> Self {
         let out = std::mem::take(&mut parts.first);
-        let (batch, inputs) = (Udp::room(), Vec::with_capacity(64));
+        let (batch, backlog) = (Udp::room(), Backlog::default());
         let receipts = Vec::new();
         let (unwritten, published, resent) = (None, 0, 0);
-        Self { parts, epoll, batch, inputs, receipts, out, unwritten, published, resent }
+        Self { parts, epoll, batch, backlog, receipts, out, unwritten, published, resent }
     }
 
     fn run(mut self) {
@@ -127,7 +135,7 @@ impl Engine {
 
     /// Until the next deadline, rounded up: epoll counts in milliseconds.
     fn timeout(&self) -> EpollTimeout {
-        if self.unwritten.is_some() {
+        if self.unwritten.is_some() || !self.backlog.is_empty() {
             return EpollTimeout::ZERO;
         }
         let wait_ns = match self.parts.switch.next_deadline() {
@@ -139,14 +147,29 @@ impl Engine {
     }
 
     fn take_datagrams(&mut self, number: u16) {
-        match self.parts.udp.receive(number, &mut self.batch, &mut self.inputs) {
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, number, "a SIP socket cannot be read"),
+        for _ in 0..BATCHES {
+            let (backlog, engine) = (&mut self.backlog, &self.parts.telemetry.engine);
+            let taken = self.parts.udp.receive(number, &mut self.batch, |input| {
+                if !backlog.push(input) {
+                    engine.backlog_full.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            match taken {
+                Ok(crate::udp::BATCH) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    return tracing::warn!(%error, number, "a SIP socket cannot be read");
+                }
+            }
         }
     }
 
     fn take_errors(&mut self, number: u16) {
-        let counts = self.parts.udp.hear_icmp(number, &mut self.inputs);
+        let mut unsent = Vec::new();
+        let counts = self.parts.udp.hear_icmp(number, &mut unsent);
+        for input in unsent {
+            self.backlog.push(input);
+        }
         let [unreachable, other] = &self.parts.telemetry.engine.icmp;
         unreachable.fetch_add(counts.0, Ordering::Relaxed);
         other.fetch_add(counts.1, Ordering::Relaxed);
@@ -155,30 +178,40 @@ impl Engine {
     fn take_letters(&mut self) {
         self.parts.letters.heard();
         while let Some((input, receipt)) = self.parts.letters.next() {
-            self.inputs.push(input);
-            self.receipts.extend(receipt);
-            if self.inputs.len() >= 4 * crate::udp::BATCH {
-                self.turn();
+            if !self.backlog.push(input) {
+                self.parts.telemetry.engine.backlog_full.fetch_add(1, Ordering::Relaxed);
             }
+            self.receipts.extend(receipt);
         }
     }
 
     /// Handles what has been taken and carries out what was decided.
     fn turn(&mut self) {
-        for input in self.inputs.drain(..) {
-            if let Input::Datagram { bytes, .. } = &input {
-                let (method, code) = peek(bytes);
-                self.parts.telemetry.engine.messages.count(Direction::In, method, code);
-            }
-            let heard = self.parts.hep.as_ref().and_then(|hep| hep.received(&input));
-            self.parts.switch.handle(clock::now(), input, &mut self.out);
-            // An append costs 2 us: the first of a burst must not wait for the last.
-            Self::carry_out(&mut self.parts, heard, &mut self.out);
+        while let Some(input) = self.backlog.under_way() {
+            self.handle(input);
         }
-        // Each is told by being let go of.
+        let end = clock::now().mono + NEW_CALLS_NS;
+        while let Some(input) = self.backlog.new_call() {
+            self.handle(input);
+            if clock::now().mono >= end {
+                break;
+            }
+        }
+        // Each is told by being let go of: nothing that is waited for begins a call.
         self.receipts.clear();
         self.parts.switch.handle(clock::now(), Input::Wake, &mut self.out);
         Self::carry_out(&mut self.parts, None, &mut self.out);
+    }
+
+    fn handle(&mut self, input: Input) {
+        if let Input::Datagram { bytes, .. } = &input {
+            let (method, code) = peek(bytes);
+            self.parts.telemetry.engine.messages.count(Direction::In, method, code);
+        }
+        let heard = self.parts.hep.as_ref().and_then(|hep| hep.received(&input));
+        self.parts.switch.handle(clock::now(), input, &mut self.out);
+        // An append costs 2 us: the first of a burst must not wait for the last.
+        Self::carry_out(&mut self.parts, heard, &mut self.out);
     }
 
     fn carry_out(parts: &mut Parts, heard: Option<Seen>, out: &mut Output) {
@@ -223,10 +256,12 @@ impl Engine {
         }
         self.published = now;
         self.parts.telemetry.tell_trunks(self.parts.switch.trunks(clock::now()));
+        let overloaded = self.parts.switch.is_overloaded(clock::now());
         let gauges = self.parts.switch.gauges();
         let engine = &self.parts.telemetry.engine;
         engine.calls_now.store(as_u64(gauges.calls), Ordering::Relaxed);
         engine.leases_now.store(as_u64(gauges.leases), Ordering::Relaxed);
+        engine.overloaded_now.store(overloaded.into(), Ordering::Relaxed);
         engine.lines_now.store(as_u64(gauges.registered), Ordering::Relaxed);
         engine.lines_leaving.store(as_u64(gauges.leaving), Ordering::Relaxed);
         engine.retransmits.fetch_add(gauges.resent - self.resent, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! [`node::Node`] puts a configuration to work. The [`engine`] runs the signalling value on a
 //! thread of its own; [`spine`] takes what it has committed to everyone who reads.
 
+mod backlog;
 mod built;
 pub mod clock;
 pub mod engine;

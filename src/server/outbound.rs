@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use crate::clock;
 use crate::hops::{Hops, nanos};
 use crate::inbox::Post;
-use crate::spine::{Spine, Told};
+use crate::spine::{Refusals, Spine, Told};
 use crate::streams::Streams;
 use crate::udp::Udp;
 
@@ -38,6 +38,7 @@ pub struct Outbound {
     append: Recorder,
     trunk_rtt: Recorder,
     losing: bool,
+    refusals: Refusals,
 }
 
 impl Outbound {
@@ -52,8 +53,20 @@ impl Outbound {
         let hops = Hops::new(&post.telemetry);
         let append = post.telemetry.recorder(Measure::JournalAppend);
         let trunk_rtt = post.telemetry.recorder(Measure::TrunkRtt);
-        let losing = false;
-        Self { udp, streams, journal, relay, spine, post, hops, append, trunk_rtt, losing }
+        let (losing, refusals) = (false, Refusals::default());
+        Self {
+            udp,
+            streams,
+            journal,
+            relay,
+            spine,
+            post,
+            hops,
+            append,
+            trunk_rtt,
+            losing,
+            refusals,
+        }
     }
 
     /// The journal.
@@ -88,7 +101,8 @@ impl Outbound {
             }
         }
         for rejected in out.rejected.drain(..) {
-            self.spine.tell(Told::Rejected(rejected));
+            self.post.telemetry.rejected(&rejected);
+            self.refusals.told(rejected).into_iter().for_each(|told| self.spine.tell(told));
         }
         for note in out.notes.drain(..) {
             self.spine.tell(Told::Note(note));

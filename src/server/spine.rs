@@ -20,8 +20,8 @@ const WAITING: usize = 65_536;
 pub enum Told {
     /// A fact, committed.
     Fact(Box<Fact>),
-    /// A request refused.
-    Rejected(Rejected),
+    /// A request refused, and how many before it are not told.
+    Rejected(Rejected, u64),
     /// A line for the log.
     Note(Note),
 }
@@ -59,18 +59,14 @@ impl Spine {
 }
 
 fn tell_all(receiver: &Receiver<Told>, telemetry: &Telemetry) {
-    let mut strangers = Strangers::default();
     for told in receiver {
         match told {
             Told::Fact(fact) => {
                 telemetry.observe(&fact);
                 log(&fact);
             }
-            Told::Rejected(rejected) => {
-                telemetry.rejected(&rejected);
-                if rejected.why != Refusal::Challenged {
-                    strangers.log(&rejected);
-                }
+            Told::Rejected(Rejected { source, code, why, .. }, held_back) => {
+                tracing::warn!(%source, code, why = why.name(), held_back, "refused");
             }
             Told::Note(Note { call: Some(call), text }) => tracing::info!(%call, "{text}"),
             Told::Note(Note { call: None, text }) => tracing::info!("{text}"),
@@ -126,23 +122,52 @@ fn log(fact: &Fact) {
     }
 }
 
-/// A flood of refusals is one line a second with a count, not a line each.
-#[derive(Default)]
-struct Strangers {
+/// A flood of refusals is one line a second with a count, not a line each: it must not keep the
+/// spine's thread busy either.
+#[derive(Debug, Default)]
+pub struct Refusals {
     second: u64,
     held_back: u64,
 }
 
-impl Strangers {
-    fn log(&mut self, rejected: &Rejected) {
+impl Refusals {
+    /// What to tell of one that has been counted: nothing, as a rule.
+    pub fn told(&mut self, rejected: Rejected) -> Option<Told> {
+        if rejected.why == Refusal::Challenged {
+            return None;
+        }
         let second = rejected.at.mono / 1_000_000_000;
         if second == self.second {
             self.held_back += 1;
-            return;
+            return None;
         }
-        let held_back = std::mem::take(&mut self.held_back);
         self.second = second;
-        let (source, code, why) = (rejected.source, rejected.code, rejected.why.name());
-        tracing::warn!(%source, code, why, held_back, "refused");
+        Some(Told::Rejected(rejected, std::mem::take(&mut self.held_back)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cooee_model::moment::Moment;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_a_line_a_second() {
+        let mut refusals = Refusals::default();
+        let mut told = |ms: u64, why| {
+            let at = Moment::new(ms * 1_000_000, 0);
+            let source = ([127, 0, 0, 1], 5060).into();
+            match refusals.told(Rejected { at, source, code: 503, why }) {
+                Some(Told::Rejected(rejected, held_back)) => Some((rejected.why, held_back)),
+                _ => None,
+            }
+        };
+        assert_eq!(told(1000, Refusal::Limit), Some((Refusal::Limit, 0)));
+        for ms in 1001..1100 {
+            assert_eq!(told(ms, Refusal::Overload), None);
+        }
+        assert_eq!(told(2000, Refusal::Challenged), None, "that is no fault");
+        assert_eq!(told(2001, Refusal::Policy), Some((Refusal::Policy, 99)));
     }
 }

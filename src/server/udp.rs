@@ -61,7 +61,7 @@ impl Udp {
         &self.sockets
     }
 
-    /// Takes one batch from a socket. `false`: nothing waited.
+    /// Takes one batch from a socket; gives how many that were.
     ///
     /// # Errors
     /// What the kernel says; the socket stays usable.
@@ -69,20 +69,20 @@ impl Udp {
         &self,
         number: u16,
         batch: &mut RecvBatch,
-        inputs: &mut Vec<Input>,
-    ) -> io::Result<bool> {
-        let Some(socket) = self.sockets.get(usize::from(number)) else { return Ok(false) };
+        mut take: impl FnMut(Input),
+    ) -> io::Result<usize> {
+        let Some(socket) = self.sockets.get(usize::from(number)) else { return Ok(0) };
         let taken = batch.recv(socket)?;
         let read = clock::now();
         for packet in batch.packets() {
             let flow = Flow { transport: Transport::Udp, socket: number, remote: packet.source };
-            inputs.push(Input::Datagram {
+            take(Input::Datagram {
                 flow,
                 received: packet.received(read),
                 bytes: Bytes::copy_from_slice(packet.bytes),
             });
         }
-        Ok(taken > 0)
+        Ok(taken)
     }
 
     /// Takes what ICMP says of what a socket has sent, some of it: to be called where the socket

@@ -177,9 +177,21 @@ pub const ROWS: &[Row] = &[
         |t, series| one(series, &t.engine.queue_full),
     ),
     counter(
+        "cooee_overload_dropped_total",
+        &[],
+        "New calls and the like lost unread because too many waited for the engine",
+        |t, series| one(series, &t.engine.backlog_full),
+    ),
+    gauge(
+        "cooee_overload",
+        &[],
+        "1: new calls are refused; too many a second or at a time, or more than can be done",
+        |t, series| one(series, &t.engine.overloaded_now),
+    ),
+    counter(
         "cooee_untold_total",
         &[],
-        "Facts and refusals that these metrics miss, because too many waited",
+        "Facts that these metrics miss, because too many waited",
         |t, series| one(series, &t.engine.untold),
     ),
     gauge("cooee_engine_calls", &[], "Calls that the switch holds", |t, series| {

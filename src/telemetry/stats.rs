@@ -101,7 +101,11 @@ pub struct EngineStats {
     pub icmp: [AtomicU64; 2],
     /// Inputs lost because the engine's queue was full.
     pub queue_full: AtomicU64,
-    /// Facts and refusals that telemetry never saw, because too many waited.
+    /// Messages that begin something, lost because too many waited.
+    pub backlog_full: AtomicU64,
+    /// 1 while new calls are refused, since the node does not keep up.
+    pub overloaded_now: AtomicU64,
+    /// Facts that telemetry never saw, because too many waited.
     pub untold: AtomicU64,
     /// Calls ended because no RTP came from either side for the media time-out.
     pub media_timeouts: AtomicU64,
