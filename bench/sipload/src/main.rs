@@ -4,6 +4,7 @@
 //! count from the scheduled moment, so that a stall shows in the percentiles and not in the rate.
 
 mod net;
+mod schedule;
 mod tally;
 mod uac;
 mod uas;
@@ -22,6 +23,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
 
 use net::Port;
+use schedule::{Schedule, Step};
 use tally::Tally;
 use uac::Uac;
 use uas::Uas;
@@ -49,7 +51,15 @@ struct Given {
     /// How many calls.
     #[arg(long, default_value_t = 1000)]
     calls: u64,
-    /// How long each call is up, milliseconds.
+    /// Rates one after the other, as `1000x10,5000x60`: so many calls a second for so many seconds,
+    /// told second by second. Instead of --rate and --calls.
+    #[arg(long, value_delimiter = ',', value_name = "RATExSECONDS")]
+    steps: Vec<Step>,
+    /// Calls that are set up before all others, refreshed by a re-INVITE while those run, and hung
+    /// up when they are over.
+    #[arg(long, default_value_t = 0)]
+    held: u64,
+    /// How long each other call is up, milliseconds.
     #[arg(long, default_value_t = 200)]
     hold_ms: u64,
     /// How long the callee rings, milliseconds.
@@ -83,9 +93,7 @@ struct Run {
     tally: Tally,
     /// When the INVITE to each number left, until the callee sees it.
     left: BTreeMap<String, Instant>,
-    start: Instant,
-    every: Duration,
-    calls: u64,
+    schedule: Schedule,
 }
 
 fn main() -> ExitCode {
@@ -113,7 +121,7 @@ fn run(given: &Given) -> Result<(serde_json::Value, bool), Box<dyn std::error::E
     stop.add(Signal::SIGTERM);
     stop.thread_block()?;
     let signals = SignalFd::with_flags(&stop, SfdFlags::SFD_NONBLOCK)?;
-    let mut arrivals_end = run.start;
+    let (start, mut arrivals_end) = (run.schedule.due(0), Instant::now());
     loop {
         let now = Instant::now();
         if run.arrive(now) {
@@ -126,9 +134,12 @@ fn run(given: &Given) -> Result<(serde_json::Value, bool), Box<dyn std::error::E
         run.wait(&signals)?;
         run.receive()?;
     }
-    let seconds = arrivals_end.saturating_duration_since(run.start).as_secs_f64();
+    let seconds = arrivals_end.saturating_duration_since(start).as_secs_f64();
     let clean = run.tally.failures() == 0 && run.tally.uas_unacknowledged == 0;
     let mut report = run.tally.json(seconds);
+    if let (false, Some(report)) = (given.steps.is_empty(), report.as_object_mut()) {
+        report.insert("by_second".to_owned(), run.tally.by_second());
+    }
     if let (Some((uas, _)), Some(report)) = (&run.uas, report.as_object_mut()) {
         report.insert("uas_left_up".to_owned(), uas.live().into());
     }
@@ -137,7 +148,12 @@ fn run(given: &Given) -> Result<(serde_json::Value, bool), Box<dyn std::error::E
 
 impl Run {
     fn new(given: &Given) -> Result<Self, Box<dyn std::error::Error>> {
+        let steps = match &given.steps[..] {
+            [] => vec![Step::of_calls(given.rate, given.calls)],
+            steps => steps.to_vec(),
+        };
         let (caller, callee) = (given.role != Role::Uas, given.role != Role::Uac);
+        let schedule = Schedule::new(given.held, steps);
         // Binding the callee first: no INVITE can come before it listens.
         let uas = if callee {
             let port = Port::bind(given.callee)?;
@@ -152,34 +168,21 @@ impl Run {
             let (local, target) = (port.local(), given.target);
             let caller = Caller { local, target, from: given.from.clone(), run };
             let hold = Duration::from_millis(given.hold_ms);
-            Some((Uac::new(caller, given.prefix.clone(), given.digits, hold), port))
+            let numbers = (given.prefix.clone(), given.digits);
+            Some((Uac::new(caller, numbers, hold, schedule.clone()), port))
         } else {
             None
         };
-        Ok(Self {
-            uac,
-            uas,
-            tally: Tally::new()?,
-            left: BTreeMap::new(),
-            start: Instant::now(),
-            every: Duration::from_secs_f64(1.0 / given.rate),
-            calls: given.calls,
-        })
-    }
-
-    /// When call `n` is due.
-    fn due(&self, n: u64) -> Instant {
-        self.start + self.every.mul_f64(n as f64)
+        Ok(Self { uac, uas, tally: Tally::new()?, left: BTreeMap::new(), schedule })
     }
 
     /// Begins every call that is due; true where one began.
     fn arrive(&mut self, now: Instant) -> bool {
         let mut began = false;
-        while self.tally.started < self.calls && self.due(self.tally.started) <= now {
-            let n = self.tally.started;
-            let due = self.due(n);
-            let Some((uac, port)) = &mut self.uac else { break };
-            uac.start(n, due, port, &mut self.tally);
+        while self.tally.started < self.schedule.calls() {
+            let due = self.schedule.due(self.tally.started);
+            let Some((uac, port)) = self.uac.as_mut().filter(|_| due <= now) else { break };
+            uac.start(self.tally.started, due, port, &mut self.tally);
             began = true;
         }
         began
@@ -214,13 +217,13 @@ impl Run {
     /// Whether the caller has nothing left to do; a callee alone runs until a signal.
     fn over(&self) -> bool {
         let Some((uac, _)) = &self.uac else { return false };
-        self.tally.started >= self.calls && uac.live() == 0
+        self.tally.started >= self.schedule.calls() && uac.live() == 0
     }
 
     fn wait(&self, signals: &SignalFd) -> io::Result<()> {
         use std::os::fd::AsFd;
-        let arrival = (self.uac.is_some() && self.tally.started < self.calls)
-            .then(|| self.due(self.tally.started));
+        let arrival = (self.uac.is_some() && self.tally.started < self.schedule.calls())
+            .then(|| self.schedule.due(self.tally.started));
         let uac = self.uac.as_ref().and_then(|(uac, _)| uac.next());
         let uas = self.uas.as_ref().and_then(|(uas, _)| uas.next());
         let next = [arrival, uac, uas].into_iter().flatten().min();

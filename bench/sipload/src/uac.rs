@@ -5,12 +5,15 @@
 //!     |  \__________________2xx__________^                          |
 //!     +-- timer B, 3xx to 6xx --> failed          timer F --> failed
 //! ```
+//!
+//! A call that is held goes through Inviting once more, by a re-INVITE.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use crate::net::Port;
+use crate::schedule::Schedule;
 use crate::tally::Tally;
 use crate::wire::{Ask, Caller, Message, response, sdp};
 
@@ -44,6 +47,13 @@ struct Call {
     uri: String,
     to: String,
     routes: Vec<String>,
+    /// The CSeq of the last INVITE.
+    seq: u32,
+    /// When it is refreshed and hung up, if it is one of those that are held.
+    held: Option<(Instant, Instant)>,
+    /// The second of the steps that it counts in.
+    second: Option<usize>,
+    slow: bool,
     /// The open request, for its retransmission; then the ACK.
     last: Vec<u8>,
     ack: Vec<u8>,
@@ -55,16 +65,24 @@ pub(crate) struct Uac {
     prefix: String,
     digits: u32,
     hold: Duration,
+    schedule: Schedule,
     calls: BTreeMap<u64, Call>,
     timers: Timers<u64>,
     body: String,
 }
 
 impl Uac {
-    /// Dials `prefix` and the call's number in so many digits; holds each call for `hold`.
-    pub(crate) fn new(caller: Caller, prefix: String, digits: u32, hold: Duration) -> Self {
+    /// Dials `prefix` and the call's number in so many digits; holds each call for `hold`, but
+    /// those that the schedule holds.
+    pub(crate) fn new(
+        caller: Caller,
+        (prefix, digits): (String, u32),
+        hold: Duration,
+        schedule: Schedule,
+    ) -> Self {
         let body = sdp(caller.local);
-        Self { caller, prefix, digits, hold, calls: BTreeMap::new(), timers: Timers::new(), body }
+        let (calls, timers) = (BTreeMap::new(), Timers::new());
+        Self { caller, prefix, digits, hold, schedule, calls, timers, body }
     }
 
     /// The number that call `n` dials: it comes round after 10^digits calls.
@@ -100,7 +118,9 @@ impl Uac {
         };
         let last = self.caller.request(n, &ask);
         let now = Instant::now();
+        let (held, second) = (self.schedule.held(n), self.schedule.second(n));
         tally.started += 1;
+        tally.second(second, |row| row.started += 1);
         tally.behind.record(now.saturating_duration_since(due));
         port.push(target, last.clone(), Some(n));
         let call = Call {
@@ -113,6 +133,10 @@ impl Uac {
             uri,
             to,
             routes: Vec::new(),
+            seq: 1,
+            held,
+            second,
+            slow: false,
             last,
             ack: Vec::new(),
         };
@@ -137,12 +161,29 @@ impl Uac {
     fn fire(&mut self, n: u64, now: Instant, port: &mut Port, tally: &mut Tally) {
         let Some(call) = self.calls.get_mut(&n) else { return };
         match call.state {
+            State::Up if call.held.is_some() && call.seq == 1 => {
+                call.seq = 2;
+                let ask = Ask {
+                    method: "INVITE",
+                    uri: &call.uri,
+                    to: &call.to,
+                    seq: 2,
+                    branch: "r",
+                    routes: &call.routes,
+                    body: &self.body,
+                };
+                call.last = self.caller.request(n, &ask);
+                call.state = State::Inviting;
+                call.since = now;
+                call.interval = T1;
+                port.push(self.caller.target, call.last.clone(), None);
+            }
             State::Up => {
                 let ask = Ask {
                     method: "BYE",
                     uri: &call.uri,
                     to: &call.to,
-                    seq: 2,
+                    seq: call.seq + 1,
                     branch: "b",
                     routes: &call.routes,
                     body: "",
@@ -155,13 +196,12 @@ impl Uac {
             }
             _ if now >= call.since + GIVE_UP => {
                 let what = if call.state == State::Ending { "BYE timeout" } else { "timeout" };
-                tally.fail(what.to_owned());
-                self.calls.remove(&n);
-                return;
+                return self.fail(n, what.to_owned(), tally);
             }
             State::Proceeding => {}
             State::Inviting | State::Ending => {
                 tally.uac_retransmits += 1;
+                tally.second(call.second, |row| row.retransmits += 1);
                 port.push(self.caller.target, call.last.clone(), None);
                 call.interval *= 2;
                 if call.state == State::Ending {
@@ -190,12 +230,11 @@ impl Uac {
         match known {
             Some((message, n)) if message.method() == Some("BYE") => {
                 port.push(target, response(&message, "200 OK", "", "sip:a", ""), None);
-                self.calls.remove(&n);
-                tally.fail("hung up by the other side".to_owned());
+                self.fail(n, "hung up by the other side".to_owned(), tally);
             }
             Some((message, n)) => {
-                if let (Some(status), Some(method)) = (message.status(), message.cseq_method()) {
-                    self.answer(n, at, status, method, &message, port, tally);
+                if let (Some(status), Some(cseq)) = (message.status(), message.cseq()) {
+                    self.answer(n, at, status, cseq, &message, port, tally);
                 }
             }
             // A response to a call that is over is a retransmission; it needs nothing.
@@ -210,18 +249,21 @@ impl Uac {
         n: u64,
         at: Instant,
         status: u16,
-        method: &str,
+        (seq, method): (u32, &str),
         message: &Message<'_>,
         port: &mut Port,
         tally: &mut Tally,
     ) {
         let Some(call) = self.calls.get_mut(&n) else { return };
         let target = self.caller.target;
-        let setup = at.saturating_duration_since(call.due);
-        let early = matches!(call.state, State::Inviting | State::Proceeding);
+        // A re-INVITE is due when it is sent.
+        let refresh = call.seq > 1;
+        let due = if refresh { call.since } else { call.due };
+        let setup = at.saturating_duration_since(due);
+        let early = seq == call.seq && matches!(call.state, State::Inviting | State::Proceeding);
         match (method, status) {
             ("INVITE", 100..200) if early => {
-                if status == 100 && call.state == State::Inviting {
+                if status == 100 && !refresh && call.state == State::Inviting {
                     tally.to_100.record(setup);
                 }
                 if status >= 180 && !call.ringing {
@@ -233,9 +275,11 @@ impl Uac {
                 self.timers.push(Reverse((call.wake, n)));
             }
             ("INVITE", 200..300) if early => {
-                tally.to_200.record(setup);
+                if refresh { &mut tally.refresh } else { &mut tally.to_200 }.record(setup);
+                call.slow = setup > T1;
                 call.learn(message);
-                call.ack = ack(&self.caller, n, call, "a");
+                let branch = if refresh { "s" } else { "a" };
+                call.ack = ack(&self.caller, n, call, branch);
                 self.up(n, at, port);
             }
             ("INVITE", 200..300) => port.push(target, call.ack.clone(), None),
@@ -243,27 +287,52 @@ impl Uac {
                 if let Some(to) = message.one("To", "t") {
                     to.clone_into(&mut call.to);
                 }
-                port.push(target, ack(&self.caller, n, call, "i"), None);
-                self.calls.remove(&n);
-                tally.fail(status.to_string());
+                let branch = if refresh { "r" } else { "i" };
+                port.push(target, ack(&self.caller, n, call, branch), None);
+                if status == 503 {
+                    let took = at.saturating_duration_since(call.since);
+                    tally.to_503.record(took);
+                    let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    tally
+                        .second(call.second, |row| row.refused_max_us = row.refused_max_us.max(us));
+                    let told = message.one("Retry-After", "Retry-After").is_some();
+                    tally.without_retry_after += u64::from(!told);
+                }
+                self.fail(n, status.to_string(), tally);
             }
             ("BYE", 200..300) if call.state == State::Ending => {
                 tally.bye.record(at.saturating_duration_since(call.since));
                 tally.ok += 1;
+                tally.held_ok += u64::from(call.held.is_some());
+                let (second, slow) = (call.second, call.slow);
+                tally.second(second, |row| {
+                    row.ok += 1;
+                    row.slow += u64::from(slow);
+                });
                 self.calls.remove(&n);
             }
-            ("BYE", 300..) => {
-                tally.fail(format!("BYE {status}"));
-                self.calls.remove(&n);
-            }
+            ("BYE", 300..) => self.fail(n, format!("BYE {status}"), tally),
             _ => {}
         }
+    }
+
+    /// A call has failed.
+    fn fail(&mut self, n: u64, why: String, tally: &mut Tally) {
+        let Some(call) = self.calls.remove(&n) else { return };
+        tally.second(call.second, |row| {
+            *if why == "503" { &mut row.refused } else { &mut row.failed } += 1;
+        });
+        let failed = if call.held.is_some() { &mut tally.held_failed } else { &mut tally.failed };
+        *failed.entry(why).or_default() += 1;
     }
 
     fn up(&mut self, n: u64, at: Instant, port: &mut Port) {
         let Some(call) = self.calls.get_mut(&n) else { return };
         call.state = State::Up;
-        call.wake = at + self.hold;
+        call.wake = match call.held {
+            Some((refresh, release)) => if call.seq == 1 { refresh } else { release }.max(at),
+            None => at + self.hold,
+        };
         port.push(self.caller.target, call.ack.clone(), None);
         self.timers.push(Reverse((call.wake, n)));
     }
@@ -289,7 +358,7 @@ fn ack(caller: &Caller, n: u64, call: &Call, branch: &str) -> Vec<u8> {
         method: "ACK",
         uri: &call.uri,
         to: &call.to,
-        seq: 1,
+        seq: call.seq,
         branch,
         routes: &call.routes,
         body: "",

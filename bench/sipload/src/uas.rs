@@ -24,6 +24,8 @@ enum State {
 
 struct Call {
     state: State,
+    /// The CSeq of the INVITE that began it.
+    cseq: u32,
     peer: SocketAddrV4,
     since: Instant,
     interval: Duration,
@@ -67,17 +69,22 @@ impl Uas {
         tally: &mut Tally,
     ) -> Option<String> {
         let message = Message::read(bytes);
-        let Some((message, method, id)) =
-            message.and_then(|message| Some((message, message.method()?, message.call_id()?)))
-        else {
+        let known = |m: Message<'_>| m.method().and(m.cseq()).is_some() && m.call_id().is_some();
+        let Some(message) = message.filter(|m| known(*m)) else {
             tally.stray += 1;
             return None;
         };
+        let (seq, method) = message.cseq().unwrap_or_default();
+        let id = message.call_id().unwrap_or_default();
         let contact = format!("sip:b@{}", self.local);
         match (method, self.calls.get_mut(id)) {
             ("INVITE", None) => {
                 self.offered(at, from, id, &message, port, tally);
                 return Some(message.dialled());
+            }
+            ("INVITE", Some(call)) if seq > call.cseq => {
+                tally.uas_refreshed += 1;
+                port.push(from, response(&message, "200 OK", "b", &contact, &self.body), None);
             }
             ("INVITE", Some(call)) => {
                 tally.uas_duplicates += 1;
@@ -128,7 +135,8 @@ impl Uas {
         port.push(peer, ringing.clone(), None);
         let wake = at + self.ring;
         let state = State::Ringing;
-        let call = Call { state, peer, since: at, interval: T1, wake, ringing, answer };
+        let (cseq, _) = message.cseq().unwrap_or_default();
+        let call = Call { state, cseq, peer, since: at, interval: T1, wake, ringing, answer };
         self.calls.insert(id.to_owned(), call);
         if self.ring.is_zero() {
             self.fire(id, at, port, tally);

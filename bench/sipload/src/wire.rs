@@ -58,9 +58,10 @@ impl<'m> Message<'m> {
         self.one("Call-ID", "i")
     }
 
-    /// The method that the CSeq names.
-    pub(crate) fn cseq_method(&self) -> Option<&'m str> {
-        self.one("CSeq", "CSeq")?.split_ascii_whitespace().nth(1)
+    /// Number and method of the CSeq.
+    pub(crate) fn cseq(&self) -> Option<(u32, &'m str)> {
+        let (number, method) = self.one("CSeq", "CSeq")?.split_once(' ')?;
+        Some((number.parse().ok()?, method.trim()))
     }
 
     /// The URI inside the Contact.
@@ -197,7 +198,7 @@ mod tests {
         assert_eq!(message.status(), None);
         assert_eq!(message.dialled(), "61255000042");
         assert_eq!(message.contact(), Some("sip:61491570156@127.1.0.1:5060"));
-        assert_eq!(message.cseq_method(), Some("INVITE"));
+        assert_eq!(message.cseq(), Some((1, "INVITE")));
         assert_eq!(message.call_id().and_then(|id| caller.number_of(id)), Some(42));
 
         let answer = response(&message, "200 OK", "b1", "sip:b@127.2.0.1:5060", "");
