@@ -23,6 +23,7 @@ from hooks import hooks
 from hostile import flood, torture
 from lifecycle import drain, reload
 from node import DID, REPOSITORY, SIP, Node
+from shedding import overload
 from sipp import Sipp, header
 from survive import survive
 from table import AGENT, ROWS, Row, failure
@@ -32,6 +33,7 @@ MEDIA = Row("media", 15, "", "")
 LOAD = Row("load", 20, "uac_load", "uas_load", role="customer-leg")
 LOAD_MEDIA = Row("load_media", 24, "uac_basic", "uas_basic")
 ENDS_B = Row("ends_b", 38, "uac_b_hangs_up", "uas_b_hangs_up")
+OVERLOAD = Row("overload", 46, "", "")
 TIMER = Row("timer", 30, "uac_refused", None, 2, 2, codes=(408, 503, 504),
             cdr={"outcome": failure}, silent=True)
 
@@ -57,6 +59,7 @@ ALONE = {
     "torture": lambda where, given: torture(where),
     "corpora": lambda where, given: corpora(where),
     "flood": lambda where, given: flood(where, LOAD, given.seconds),
+    "overload": lambda where, given: overload(where, OVERLOAD),
     "load": lambda where, given: load(where, LOAD, LOAD_MEDIA, given.calls, given.rate),
     "callbacks": lambda where, given: callbacks(where, LOAD, LOAD_MEDIA, given.calls, given.rate,
                                                 given.seed),
@@ -77,6 +80,7 @@ NAMED = {
     "torture": ((77, 91), "the cases of tests/torture over UDP"),
     "corpora": ((74, 77), "published torture and malformed messages over UDP and TCP"),
     "flood": ((), "a stranger's flood beside calls"),
+    "overload": ((98,), "five times the calls a second that the node takes"),
     "load": ((1,), "1,000 calls, media on a tenth"),
     "callbacks": ((), "webhooks through faults of their receiver"),
     "capture": ((1,), "the CDR's times against the kernel's"),
@@ -84,7 +88,8 @@ NAMED = {
     "survive": ((), "kill -9 while a hundred calls talk"),
     "callbacks-cost": ((), "what a receiver that hangs costs an INVITE"),
 }
-SLOW = {"reload", "corpora", "flood", "load", "callbacks", "capture", "chaos", "survive"}
+SLOW = {"reload", "corpora", "flood", "overload", "load", "callbacks", "capture", "chaos",
+        "survive"}
 # A measurement to look at, not a condition: it runs only where it is named.
 ASKED_FOR = {"callbacks-cost"}
 

@@ -12,6 +12,7 @@
 #   sipp-scenarios/run.sh corpora          published torture and malformed messages over UDP and TCP,
 #                                          where ../shared or COOEE_CORPORA has them
 #   sipp-scenarios/run.sh flood            a stranger's flood beside calls (--seconds N)
+#   sipp-scenarios/run.sh overload         five times the calls a second that the node takes
 #   sipp-scenarios/run.sh chaos            kill -9 under load, three times (--times N)
 #   sipp-scenarios/run.sh survive          kill -9 while a hundred calls talk: all go on
 #   sipp-scenarios/run.sh capture          the CDR's times against the kernel's
@@ -29,7 +30,7 @@ here=$(dirname "$(readlink -f "$0")")
 build=yes
 for argument in "$@"; do
   case "$argument" in
-    -h | --help) sed -n '2,26s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,27s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --direct | --list) build=no ;;
   esac
 done
@@ -37,5 +38,11 @@ done
 ulimit -n "$(ulimit -Hn)"
 if [ "$build" = yes ] && [ -z "${COOEE_BIN:-}" ]; then
   (cd "$here/.." && cargo build --release --locked --quiet --bin cooee)
+fi
+if [ "$build" = yes ] && [ -z "${SIPLOAD_BIN:-}" ]; then
+  case " $* " in
+    *" overload "* | *" all "*)
+      (cd "$here/.." && cargo build --release --locked --quiet -p cooee-sipload) ;;
+  esac
 fi
 exec python3 -B "$here/rows.py" "$@"
