@@ -25,7 +25,7 @@ from peers import PEERS  # noqa: E402
 
 CALLER, CALLEE = "127.1.20.1", "127.2.20.1"
 LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "prefix": "61255",
-        "peer": f"{CALLEE}:5060"}
+        "peers": [f"{CALLEE}:5060"]}
 # The RTP pool is as wide as the descriptors and the ephemeral range allow: a lease rests after its
 # call, so that a high rate needs many.
 DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -23,7 +23,7 @@ from node import Node  # noqa: E402
 MEDIA = (("127.1.30.1", 20000), ("127.2.30.1", 20000))
 CALLER, CALLEE, PREFIX = "127.1.30.1", "127.2.30.1", "61255"
 LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "prefix": PREFIX,
-        "peer": f"{CALLEE}:5060"}
+        "peers": [f"{CALLEE}:5060"]}
 COOEE, RTPENGINE = "127.3.30.1", "127.4.30.1"
 SETTLE_S = 0.3  # after a thaw: timers that ran out meanwhile fire first
 
