@@ -17,9 +17,9 @@ sys.path.insert(0, str(HERE.parent / "sipp-scenarios"))
 from node import Node  # noqa: E402
 from shedding import judged, sipload, summary  # noqa: E402
 
-CALLER, CALLEE = "127.1.20.1", "127.2.20.1"
+CALLER, CALLEE, SIP = "127.1.47.1", "127.2.47.1", "127.3.47.1"
 LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "prefix": "61255",
-        "peer": f"{CALLEE}:5060"}
+        "peers": [f"{CALLEE}:5060"]}
 NO_LIMIT = 100_000
 # Before and after the overload: a load that any node bears, to see when all is as it was.
 BEFORE_S, AFTER_S = 3, 10
@@ -37,7 +37,7 @@ class Bench:
         self.runs += 1
         given = self.given
         node = Node(self.where / f"node{self.runs}", [LINE], cpu=given.node_core,
-                    ports="10000-10010", max_cps=max_cps, media_mode="bypass")
+                    sip=SIP, ports="10000-10010", max_cps=max_cps, media_mode="bypass")
         try:
             node.start()
             return sipload(node.sip, CALLER, CALLEE, steps, held=held, core=given.load_core)

@@ -3,8 +3,8 @@
 //! The law, after CoDel (RFC 8289) and what RFC 6357 asks of a server that has to shed:
 //!
 //! - A burst makes calls wait, and then the queue runs empty: nothing is refused.
-//! - Where each call of an [`INTERVAL`] had to wait for longer than [`TARGET`], and the wait does
-//!   not get shorter by itself, the queue stands: more comes than can be done. From then on a call
+//! - Where each call of an [`INTERVAL`] had to wait for longer than [`TARGET`], and the wait is not
+//!   getting shorter by itself, the queue stands: more comes than can be done. From then on a call
 //!   that has waited longer than `TARGET` is refused, which takes a small part of the work of a
 //!   call. So the queue stays that short, what is accepted is accepted in time, and nobody has a
 //!   reason to send it again.
@@ -25,7 +25,7 @@ use crate::switch::limits::{INTERVAL, OVER, PATIENCE, REFUSED, REFUSED_FOR, TARG
 pub struct Overload {
     /// When a new call was last looked at.
     last: Moment,
-    /// Since when each new call has waited for longer than `TARGET`, and how long the first did.
+    /// Since when each new call has waited for longer than `TARGET`, and the longest wait since.
     late: Option<(Moment, Duration)>,
     /// The queue stands.
     standing: bool,
@@ -46,9 +46,10 @@ impl Overload {
             self.late = None;
             return true;
         }
-        let (since, first) = *self.late.get_or_insert((now, waited));
-        if now - since >= INTERVAL {
-            if waited < first && waited < PATIENCE {
+        let (since, longest) = self.late.get_or_insert((now, waited));
+        *longest = waited.max(*longest);
+        if now - *since >= INTERVAL {
+            if waited < *longest * 15 / 16 && waited < PATIENCE {
                 self.late = Some((now, waited));
             } else {
                 self.standing = true;
@@ -179,6 +180,23 @@ mod tests {
             assert!(overload.admits(now, received), "{n}");
             now = now + MS;
         }
+    }
+
+    #[test]
+    fn a_peak_that_is_being_caught_up_with_is_no_overload() {
+        let mut overload = Overload::default();
+        // For 300 ms half as many again as can be done, then nine tenths.
+        let rush = (0..450).map(|n| MS * 2 / 3 * n);
+        let rest = (0..6000).map(|n| MS * 300 + MS * 10 / 9 * n);
+        let (mut now, mut longest) = (start(), Duration::ZERO);
+        for after in rush.chain(rest) {
+            let received = start() + after;
+            now = now.max(received);
+            longest = longest.max(now - received);
+            assert!(overload.admits(now, received), "{after:?}");
+            now = now + MS;
+        }
+        assert!(longest > MS * 140, "{longest:?}");
     }
 
     #[test]
