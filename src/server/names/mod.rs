@@ -198,6 +198,10 @@ impl Desk {
         };
         count.fetch_add(1, Ordering::Relaxed);
         let news = self.book.note(clock::now(), peer, found);
+        // Before the engine may call there: its certificate is judged by this name.
+        for place in self.book.of(peer).iter().filter(|p| p.transport == Transport::Tls) {
+            self.readers.hosts.learn(&place.host, place.address);
+        }
         let is_literal = peer.host.parse::<std::net::IpAddr>().is_ok();
         let places =
             self.book.of(peer).iter().map(|p| format!("{}:{}", p.transport.name(), p.address));
@@ -226,9 +230,6 @@ impl Desk {
     fn tell(&self, trunk: usize) {
         let Some(settings) = self.plan.trunks.get(trunk) else { return };
         let peers = self.book.places(settings);
-        for place in peers.iter().filter(|p| p.transport == Transport::Tls) {
-            self.readers.hosts.learn(&place.host, place.address);
-        }
         if !peers.is_empty() {
             let revision = self.plan.revision;
             self.readers.inbox.push(Input::Peers { revision, trunk, peers });
