@@ -1,7 +1,6 @@
 //! `cooee cdr`: the finished calls, as a table, as JSON or as CSV.
 
-use std::fmt;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,17 +9,11 @@ use clap::{Args as ClapArgs, Subcommand};
 use cooee_model::ids::CallId;
 use cooee_records::cdr::Cdr;
 use cooee_records::shown;
-use cooee_store::error::StoreError;
 use cooee_store::query::{Call, Cursor, Filter};
 use cooee_store::store::{FILE, Store};
 use serde::Serialize;
 
-/// There is no such call.
-const FINDING: u8 = 1;
-/// An argument cannot be read.
-const USAGE: u8 = 2;
-/// The database cannot be reached.
-const UNREACHABLE: u8 = 3;
+use super::stored::{self, Failure, line};
 
 /// Looks at finished calls.
 #[derive(Debug, ClapArgs)]
@@ -105,69 +98,12 @@ impl Which {
     }
 }
 
-#[derive(Debug)]
-enum Failure {
-    NoCall,
-    Instant(shown::NotAnInstant),
-    Store(StoreError),
-    Output(io::Error),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCall => f.write_str("there is no such call"),
-            Self::Instant(error) => error.fmt(f),
-            Self::Store(error) => error.fmt(f),
-            Self::Output(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
-impl From<csv::Error> for Failure {
-    fn from(error: csv::Error) -> Self {
-        match error.into_kind() {
-            csv::ErrorKind::Io(error) => Self::Output(error),
-            other => Self::Output(io::Error::other(format!("{other:?}"))),
-        }
-    }
-}
-
 /// Runs the verb on the database in `data_dir`. Exit codes: 0 ok, 1 no such call, 2 an argument
 /// cannot be read, 3 the database cannot be reached.
 pub(crate) fn run(args: Args, data_dir: &Path) -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let done = answer(args.verb, &data_dir.join(FILE), now_us, &mut out);
-    let code = match done.and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => return ExitCode::SUCCESS,
-        // The reader of a pipe has seen enough.
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => {
-            return ExitCode::SUCCESS;
-        }
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "cooee cdr: {failure}");
-            match failure {
-                Failure::NoCall => FINDING,
-                Failure::Instant(_) => USAGE,
-                Failure::Store(_) | Failure::Output(_) => UNREACHABLE,
-            }
-        }
-    };
-    ExitCode::from(code)
+    stored::run("cdr", |out| answer(args.verb, &data_dir.join(FILE), now_us, out))
 }
 
 fn answer(verb: Verb, db: &Path, now_us: i64, out: &mut impl Write) -> Result<(), Failure> {
@@ -190,7 +126,7 @@ fn answer(verb: Verb, db: &Path, now_us: i64, out: &mut impl Write) -> Result<()
         }
         Verb::Show { id, json } => {
             let Some(call) = Store::open_read_only(db)?.show(id)? else {
-                return Err(Failure::NoCall);
+                return Err(Failure::Missing("there is no such call"));
             };
             if json {
                 line(out, &call)?;
@@ -229,9 +165,4 @@ struct Listed {
 /// The call of a row, with its legs and its media.
 fn whole(store: &Store, cdr: &Cdr) -> Result<Option<Call>, Failure> {
     cdr.id.parse().map_or(Ok(None), |id| Ok(store.show(id)?))
-}
-
-fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    writeln!(out)
 }

@@ -14,6 +14,7 @@ mod reload;
 mod route;
 mod run;
 mod running;
+mod stored;
 mod trunk;
 
 use std::path::PathBuf;

@@ -1,8 +1,7 @@
 //! `cooee outbox`: the letters to webhooks, to be looked at, tried again or dropped. It works on
 //! the database, beside a running node or without one.
 
-use std::fmt;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,10 +13,10 @@ use cooee_store::outbox::{Letter, OutboxFilter, State, Which};
 use cooee_store::store::{FILE, Store};
 use serde::Serialize;
 
-/// There is no such letter.
-const FINDING: u8 = 1;
-/// The database cannot be reached.
-const UNREACHABLE: u8 = 3;
+use super::stored::{self, Failure, line};
+
+/// An order finds nothing to do, or nothing to show.
+const NO_LETTER: Failure = Failure::Missing("there is no such letter, or it was delivered");
 
 const EXAMPLES: &str = "Examples:
   cooee outbox list --webhook ops --state dead
@@ -121,52 +120,10 @@ impl Meant {
     }
 }
 
-#[derive(Debug)]
-enum Failure {
-    NoLetter,
-    Store(StoreError),
-    Output(io::Error),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoLetter => f.write_str("there is no such letter, or it was delivered"),
-            Self::Store(error) => error.fmt(f),
-            Self::Output(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
-    }
-}
-
 /// Runs the verb on the database in `data_dir`. Exit codes: 0 ok, 1 no such letter, 3 the database
 /// cannot be reached.
 pub(crate) fn run(args: Args, data_dir: &Path) -> ExitCode {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let done = answer(args.verb, &data_dir.join(FILE), &mut out);
-    match done.and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe has seen enough.
-        Err(Failure::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(failure) => {
-            let _ = writeln!(io::stderr(), "cooee outbox: {failure}");
-            ExitCode::from(match failure {
-                Failure::NoLetter => FINDING,
-                Failure::Store(_) | Failure::Output(_) => UNREACHABLE,
-            })
-        }
-    }
+    stored::run("outbox", |out| answer(args.verb, &data_dir.join(FILE), out))
 }
 
 fn answer(verb: Verb, db: &Path, out: &mut impl Write) -> Result<(), Failure> {
@@ -184,7 +141,7 @@ fn answer(verb: Verb, db: &Path, out: &mut impl Write) -> Result<(), Failure> {
             }
         }
         Verb::Show { id, json } => {
-            let letter = Store::open_read_only(db)?.letter(id)?.ok_or(Failure::NoLetter)?;
+            let letter = Store::open_read_only(db)?.letter(id)?.ok_or(NO_LETTER)?;
             if json {
                 line(out, &letter)?;
             } else {
@@ -238,12 +195,7 @@ fn told(
     } else if letters > 0 {
         writeln!(out, "{letters} {} {words}", if letters == 1 { "letter" } else { "letters" })?;
     }
-    if letters == 0 { Err(Failure::NoLetter) } else { Ok(()) }
-}
-
-fn line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, value)?;
-    writeln!(out)
+    if letters == 0 { Err(NO_LETTER) } else { Ok(()) }
 }
 
 fn letters(rows: &[Letter]) -> String {
@@ -321,11 +273,8 @@ mod tests {
             Err(error) => return (u8::try_from(error.exit_code()).unwrap(), error.to_string()),
         };
         let mut out = Vec::new();
-        let code = match answer(line.args.verb, db, &mut out) {
-            Ok(()) => 0,
-            Err(Failure::NoLetter) => FINDING,
-            Err(Failure::Store(_) | Failure::Output(_)) => UNREACHABLE,
-        };
+        let done = answer(line.args.verb, db, &mut out);
+        let code = done.err().map_or(0, |failure| failure.exit_code());
         (code, String::from_utf8(out).unwrap())
     }
 

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod rewrite;
 pub mod rules;
 pub mod session_timer;
+pub mod settings;
 pub mod source;
 #[cfg(test)]
 mod stage;
