@@ -261,6 +261,7 @@ fn behaviour(root: &mut Section<'_>) -> Behaviour {
     habits.session_timer =
         section.table("session_timer").map(|mut t| crate::node::session_timer(&mut t));
     habits.accept_refer = section.flag("accept_refer", false);
+    habits.session_id = section.flag("session_id", false);
     habits.takes_refer = section.flag("takes_refer", false);
     habits.late_487_ok = section.flag("late_487_ok", false);
     habits.options_ping = section.flag("options_ping", true);

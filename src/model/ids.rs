@@ -25,6 +25,11 @@ impl CallId {
         (self.0 >> 80) as u64
     }
 
+    /// All of it.
+    pub const fn number(self) -> u128 {
+        self.0
+    }
+
     /// The 26 characters of the id, without allocating.
     pub fn text(self) -> [u8; 26] {
         let mut text = [b'0'; 26];

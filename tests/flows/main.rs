@@ -27,6 +27,7 @@ mod reinvite;
 mod reliable;
 mod reload;
 mod restart;
+mod session_id;
 mod session_timer;
 mod targets;
 mod topology;

@@ -53,6 +53,7 @@ impl Call {
         if !response.to_tag().is_empty() {
             b.dialog.learn(response, b.flow.remote.ip());
             b.learn_allow(response);
+            self.hear_session_id(Side::B, response);
             self.dirty = true;
         }
         let sdp = sdp_of(response);
@@ -108,6 +109,7 @@ impl Call {
         b.learn_allow(response);
         b.state = LegState::Up;
         b.sent = bytes::Bytes::new();
+        self.hear_session_id(Side::B, response);
         self.slots = None;
         self.dirty = true;
         // A 2xx without a description after one in a 18x: that one holds.

@@ -77,6 +77,7 @@ impl Call {
             // We have said or heard BYE: there is no dialog any more.
             return self.reply(cx, side, server, &request, 481);
         }
+        self.hear_session_id(side, &request);
         match request.method() {
             Method::Invite => self.reinvited(cx, side, server, request),
             Method::Update => self.updated(cx, side, server, request),
@@ -433,6 +434,9 @@ impl Call {
         let mut writer = response_to(request, source, code, b"", "");
         if matches!(code, 200 | 405 | 501) {
             writer.header(Name::Allow, &[crate::leg::half::ALLOW]);
+        }
+        if let Some(id) = self.leg(side).and_then(|leg| leg.dialog.session_id.as_ref()) {
+            id.write(&mut writer);
         }
         if code == 422 {
             writer.number(Name::MinSe, self.terms(side).min_se_s);

@@ -35,6 +35,7 @@ pub mod refer;
 pub mod reliable;
 pub mod revive;
 pub mod session;
+pub mod session_id;
 pub mod setup;
 pub mod snapshot;
 pub mod stopwatch;

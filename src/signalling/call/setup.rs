@@ -103,6 +103,7 @@ impl Call {
             seq: 0,
             dirty: true,
         };
+        call.begin_session_id(Side::A);
         call.admit(cx, offer);
         call
     }
@@ -162,11 +163,12 @@ impl Call {
         let description_id = cx.core.random() >> 2;
         let trunk = target.trunk.clone();
         let leg = Leg::new(Side::B, trunk, dialog, flow, Invite::Lost, description_id);
+        let sip_call_id = crate::message::text::lossy(&leg.dialog.call_id);
         self.account.legs.push(LegAccount {
             side: Side::B,
             trunk: target.trunk.clone(),
             peer: flow.remote.to_string(),
-            sip_call_id: crate::message::text::lossy(&leg.dialog.call_id),
+            sip_call_id: sip_call_id.clone(),
             local_tag: leg.dialog.local_tag.clone(),
             remote_tag: String::new(),
             result: 0,
@@ -177,6 +179,7 @@ impl Call {
             codec: String::new(),
         });
         self.b = Some(leg);
+        self.begin_session_id(Side::B);
         self.slots = Some(Box::new(slots));
         self.early.next_target();
         if let Some(reliable) = &mut self.reliable {
@@ -192,12 +195,7 @@ impl Call {
             did: self.account.did.clone(),
             did_rule: self.decision.did_rule.clone(),
             attempt: self.attempt,
-            sip_call_id: self
-                .account
-                .legs
-                .last()
-                .map(|l| l.sip_call_id.clone())
-                .unwrap_or_default(),
+            sip_call_id,
         };
         self.fact(cx, cx.now, forwarded);
         let measure = first.then_some(Measure { hop: Hop::InviteForward, since: cx.received });

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 
+use crate::leg::session_id::SessionId;
 use crate::message::address::{Address, Uri, host};
 use crate::message::name::Name;
 use crate::message::text::{is_space, param};
@@ -101,6 +102,9 @@ pub struct Dialog {
     /// The peer is behind a NAT: its Contact does not name where it is reached.
     #[n(10)]
     pub behind_nat: bool,
+    /// What each message of it carries as Session-ID (RFC 7989); `None`: nothing.
+    #[n(71)]
+    pub session_id: Option<Box<SessionId>>,
 }
 
 impl Dialog {
@@ -118,6 +122,7 @@ impl Dialog {
             routes: invite.list(Name::RecordRoute).map(|r| r.to_vec().into()).collect(),
             contact,
             behind_nat: behind_nat(invite, source),
+            session_id: None,
         }
     }
 
@@ -189,6 +194,9 @@ impl Dialog {
         }
         writer.header(Name::CallId, &[&self.call_id]);
         writer.cseq(cseq, method.as_bytes());
+        if let Some(id) = &self.session_id {
+            id.write(&mut writer);
+        }
         writer
     }
 
@@ -282,6 +290,9 @@ pub fn cancel_of(invite: &Bytes, reason: &[u8]) -> Option<Bytes> {
         cancel.header(name, &[invite.value(name)?]);
     }
     cancel.cseq(invite.cseq()?.number, b"CANCEL");
+    if let Some(id) = invite.value_of("Session-ID") {
+        cancel.named(b"Session-ID", &[id]);
+    }
     if !reason.is_empty() {
         cancel.header(Name::Reason, &[reason]);
     }

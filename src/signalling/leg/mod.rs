@@ -10,6 +10,7 @@ pub mod digest;
 pub mod half;
 pub mod offer_answer;
 pub mod reliable;
+pub mod session_id;
 pub mod session_timer;
 pub mod uac;
 pub mod uas;

@@ -39,6 +39,9 @@ pub fn answer(leg: &Leg, request: &Message, server: &str, passed: Passed<'_>) ->
         leg.contact(&mut writer);
         writer.header(Name::Allow, &[ALLOW]);
     }
+    if let Some(id) = &leg.dialog.session_id {
+        id.write(&mut writer);
+    }
     if passed.rseq != 0 {
         writer.header(Name::Require, &[reliable::TAG.as_bytes()]);
         writer.number(Name::RSeq, passed.rseq);

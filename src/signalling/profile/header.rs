@@ -68,7 +68,7 @@ pub fn long_form(name: Name, written: &[u8]) -> String {
 /// Whether a header may ever be copied to the other leg: not what belongs to one hop, dialog or
 /// transaction, not a signature over headers that we write anew (RFC 8224).
 pub fn may_cross(name: Name, written: &[u8]) -> bool {
-    const NEVER: [&[u8]; 8] = [
+    const NEVER: [&[u8]; 9] = [
         b"join",
         b"target-dialog",
         b"path",
@@ -77,6 +77,7 @@ pub fn may_cross(name: Name, written: &[u8]) -> bool {
         b"security-server",
         b"security-verify",
         b"max-breadth",
+        b"session-id",
     ];
     !name.is_of_one_leg()
         && name != Name::Identity

@@ -294,6 +294,8 @@ pub struct Behaviour {
     pub accept_refer: bool,
     /// It carries out a REFER of ours, so that an operator may transfer its calls.
     pub takes_refer: bool,
+    /// Its messages carry Session-ID (RFC 7989), and what it says of itself there crosses.
+    pub session_id: bool,
     /// A 487 may come seconds after the end.
     pub late_487_ok: bool,
     /// It answers OPTIONS, so its silence means that it is down.
@@ -323,6 +325,7 @@ impl Default for Behaviour {
             session_timer: None,
             accept_refer: false,
             takes_refer: false,
+            session_id: false,
             late_487_ok: false,
             options_ping: true,
             display_name_max: 0,
