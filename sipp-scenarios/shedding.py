@@ -16,6 +16,8 @@ SIPLOAD = Path(os.environ.get("SIPLOAD_BIN", REPOSITORY / "target/release/cooee-
 REFUSED_WITHIN_MS = 50
 BACK_WITHIN_S = 5
 GOODPUT = 0.9
+# Places in the figures of a span.
+P50, P99 = 0, 1
 
 
 def sipload(target, caller, callee, steps, *, held=0, core=None, prefix="61255", hold_ms=200):
@@ -53,12 +55,12 @@ def summary(seen, steps, step, held):
             "held_failed_by": seen["held_failed_by"], "left_up": seen["uas_left_up"]}
 
 
-def judged(figures, wanted_cps, refused_within_ms=REFUSED_WITHIN_MS):
-    """Complaints: reliability R14."""
+def judged(figures, wanted_cps, share=P99):
+    """Complaints; so large a share of the 503s has to be told in time."""
     complaints = []
     if figures["goodput_cps"] < GOODPUT * wanted_cps:
         complaints.append(f"goodput {figures['goodput_cps']}/s of {wanted_cps}/s")
-    if refused_within_ms and figures["refused_ms"][1] > refused_within_ms:
+    if figures["refused_ms"][share] > REFUSED_WITHIN_MS:
         complaints.append(f"a 503 took {figures['refused_ms']} ms (p50, p99, longest)")
     if figures["without_retry_after"]:
         complaints.append(f"{figures['without_retry_after']} 503s without Retry-After")
@@ -82,10 +84,8 @@ def overload(where, row):
                        hold_ms=100)
         figures = summary(seen, steps, 1, held)
         metrics = node.metrics()
-        # The held calls were ended last; what they need of the machine is not measured here.
-        complaints = judged(figures, limit, refused_within_ms=None)
-        if figures["refused_ms"][0] > REFUSED_WITHIN_MS:
-            complaints.append(f"half of the 503s took longer than {figures['refused_ms'][0]} ms")
+        # The longest waits are the machine's as much as the node's.
+        complaints = judged(figures, limit, P50)
         refused = metrics.get('cooee_rejected_total{why="limit"}', 0)
         told = figures["refused"] + sum(row["refused"] for row in seen["by_second"][-6:])
         if refused < told:
