@@ -140,6 +140,9 @@ def corpora(where):
         busy.start()
         node.start()
         other.start()
+        # What other work on the machine costs: the delays below are to be seen beside these.
+        until = time.monotonic() + 2
+        figures["quiet"] = watched(node, watch, "quiet", lambda: time.monotonic() < until)
         before = node.rss_kb()
         # Mostly waiting, so beside the rest: the tool listens for 0.7 s after each message.
         torture = [("udp", replays.begin(node, "sip", "--torture", folder / "torture")),

@@ -197,7 +197,7 @@ def cdr_complaints(row, node, a, called, figures):
         complaints += checks.legs_are_apart(cdrs, seen)
     if b:
         complaints += identity_complaints(row, a, b[0], figures)
-        complaints += checks.spoken_by(row.by, a.messages(), b[0])
+        complaints += checks.spoken_by([by.split("-")[0] for by in row.by], a.messages(), b[0])
     figures["times"] = [report.times(cdr) for cdr in cdrs]
     return complaints
 

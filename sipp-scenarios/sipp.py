@@ -9,6 +9,8 @@ import script
 from tls import until_listening
 
 HERE = Path(__file__).resolve().parent
+# What SIPp calls its ways to speak; what makes TLS of TCP stands beside it (tls.py).
+SOCKETS = {"udp": "u1", "tcp": "t1", "tcp-each": "tn", "tls": "t1"}
 
 
 class Sipp:
@@ -27,7 +29,7 @@ class Sipp:
             path = self.dir / "scenario.xml"
             path.write_text(script.xml(scenario, tls=by == "tls"))
         command = [
-            "sipp", "-sf", str(path), "-t", "u1" if by == "udp" else "t1", "-i", local, "-p", str(port),
+            "sipp", "-sf", str(path), "-t", SOCKETS[by], "-i", local, "-p", str(port),
             "-m", str(calls), "-d", str(hold_ms), "-s", service, "-key", "customer", customer,
             "-cid_str", f"{self.dir.parent.name}-{scenario}-%u-%p@%s", "-key", "rtp_port", "6000",
             "-nostdin", "-timer_resol", "1", "-watchdog_interval", "0", "-fd", "1",

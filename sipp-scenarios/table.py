@@ -26,7 +26,7 @@ class Row:
     # What the legs towards B ended with, where that is looked at.
     b_results: tuple = ()
     silent: bool = False
-    # The transports of A and of B: udp, tcp or tls.
+    # The transports of A and of B: udp, tcp (tcp-each: a connection for each call) or tls.
     by: tuple = ("udp", "udp")
     # Who is called before B: a scenario, or `silent`. `leads`: it says itself where B is.
     first: str | None = None
