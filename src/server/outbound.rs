@@ -1,4 +1,4 @@
-//! What the engine has decided is carried out: records, then media orders, then messages.
+//! What the engine has decided is carried out: records, then messages, with media orders around.
 
 use std::io;
 use std::sync::Arc;
@@ -85,16 +85,13 @@ impl Outbound {
         if !out.records.is_empty() {
             self.append(&out.records);
         }
-        // Before the messages: who is told where to send does so at once.
-        for command in out.media.drain(..) {
-            let call = command.call();
-            if let Some(relay) = &self.relay
-                && !relay.send(command)
-            {
-                tracing::warn!(%call, "the RTP plane takes no orders: its queue is full");
-            }
+        // Who is told where to send does so at once, so the relay hears of it before; what opens or
+        // closes a relay has time, and no message waits for it.
+        if !out.media.iter().any(opens_or_closes) {
+            self.order(&mut out.media);
         }
         self.send(&out.sends);
+        self.order(&mut out.media);
         for record in out.records.drain(..) {
             if let Record::Fact(fact) = record {
                 self.spine.tell(Told::Fact(Box::new(fact)));
@@ -114,6 +111,17 @@ impl Outbound {
             self.trunk_rtt.record(u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX));
         }
         out.clear();
+    }
+
+    fn order(&self, orders: &mut Vec<MediaCommand>) {
+        for order in orders.drain(..) {
+            let call = order.call();
+            if let Some(relay) = &self.relay
+                && !relay.send(order)
+            {
+                tracing::warn!(%call, "the RTP plane takes no orders: its queue is full");
+            }
+        }
     }
 
     /// Gives all orders of a start to the RTP plane, as fast as it takes them.
@@ -221,6 +229,11 @@ pub fn peek(bytes: &[u8]) -> (&str, u16) {
     let line = cseq.unwrap_or_default().trim_ascii();
     let method = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
     (text(method), code)
+}
+
+/// Whether nobody can send anything that is to be passed on before this is done, or after.
+fn opens_or_closes(order: &MediaCommand) -> bool {
+    matches!(order, MediaCommand::Open { .. } | MediaCommand::Close { .. })
 }
 
 #[cfg(test)]
