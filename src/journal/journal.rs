@@ -196,7 +196,7 @@ impl Journal {
 
     /// Adds a fact to the batch.
     pub fn fact(&mut self, fact: &Fact) -> FactId {
-        self.add(Kind::Fact, |out| minicbor::encode(fact, out).is_ok())
+        self.add(Kind::Fact, |out| cooee_model::ink::write(fact, out))
     }
 
     /// Adds the state of a call to the batch: `write` appends it to what it is given.

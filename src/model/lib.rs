@@ -7,6 +7,7 @@ pub mod account;
 pub mod command;
 pub mod fact;
 pub mod ids;
+pub mod ink;
 pub mod media;
 pub mod moment;
 pub mod portal;

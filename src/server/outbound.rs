@@ -224,9 +224,13 @@ pub fn peek(bytes: &[u8]) -> (&str, u16) {
         return (text(bytes.get(..end).unwrap_or_default()), 0);
     };
     let code = rest.get(..3).and_then(|c| text(c).parse().ok()).unwrap_or(0);
-    let mut lines = bytes.split(|&b| b == b'\n');
-    let cseq = lines.find(|l| l.get(..5).is_some_and(|n| n.eq_ignore_ascii_case(b"cseq:")));
-    let line = cseq.unwrap_or_default().trim_ascii();
+    let named = |at: &usize| {
+        bytes.get(at + 1..at + 6).is_some_and(|name| name.eq_ignore_ascii_case(b"cseq:"))
+    };
+    let cseq = memchr::memchr_iter(b'\n', bytes).find(named);
+    let line = cseq.and_then(|at| bytes.get(at + 1..)).unwrap_or_default();
+    let end = memchr::memchr(b'\n', line).unwrap_or(line.len());
+    let line = line.get(..end).unwrap_or_default().trim_ascii();
     let method = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
     (text(method), code)
 }

@@ -22,6 +22,7 @@ use crate::leg::{uac, uas};
 use crate::message::address::Uri;
 use crate::message::name::Name;
 use crate::message::sdp;
+use crate::message::text::socket_text;
 use crate::message::view::Message;
 use crate::profile::decision::{Context, Decision};
 use crate::transaction::flow::{Flow, Hop, Measure};
@@ -111,7 +112,7 @@ impl Call {
     fn admit(&mut self, cx: &mut Cx<'_>, offer: Option<Described>) {
         let invited = What::Invited {
             trunk: self.a.trunk.clone(),
-            source: self.a.flow.remote.to_string(),
+            source: socket_text(self.a.flow.remote),
             sip_call_id: crate::message::text::lossy(&self.a.dialog.call_id),
             customer: self.account.customer.clone(),
             called: self.account.called.clone(),
@@ -167,7 +168,7 @@ impl Call {
         self.account.legs.push(LegAccount {
             side: Side::B,
             trunk: target.trunk.clone(),
-            peer: flow.remote.to_string(),
+            peer: socket_text(flow.remote),
             sip_call_id: sip_call_id.clone(),
             local_tag: leg.dialog.local_tag.clone(),
             remote_tag: String::new(),
@@ -486,7 +487,7 @@ fn leg_account(leg: &Leg, invite: &Message, at: Moment) -> LegAccount {
     LegAccount {
         side: leg.side,
         trunk: leg.trunk.clone(),
-        peer: leg.flow.remote.to_string(),
+        peer: socket_text(leg.flow.remote),
         sip_call_id: crate::message::text::lossy(invite.call_id()),
         local_tag: leg.dialog.local_tag.clone(),
         remote_tag: crate::message::text::lossy(invite.from_tag()),

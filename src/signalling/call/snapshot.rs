@@ -5,6 +5,7 @@
 
 use cooee_model::account::{Account, Outcome, Party};
 use cooee_model::ids::{CallId, Side};
+use cooee_model::ink;
 use minicbor::{Decode, Encode};
 use std::net::SocketAddr;
 
@@ -21,6 +22,7 @@ use crate::leg::dialog::{Dialog, Local};
 use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::offer_answer::Description;
 use crate::leg::session_timer::Session;
+use crate::message::text::socket_text;
 use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::profile::decision::Decision;
@@ -209,7 +211,7 @@ impl Call {
         };
         let mut bytes = Vec::with_capacity(2048);
         // Writing to memory does not fail.
-        let _ = minicbor::encode(&image, &mut bytes);
+        let _ = ink::write(&image, &mut bytes);
         bytes
     }
 
@@ -296,7 +298,7 @@ pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
         state: leg.state,
         transport: leg.flow.transport,
         socket: leg.flow.socket,
-        remote: leg.flow.remote.to_string(),
+        remote: socket_text(leg.flow.remote),
         description: &leg.description,
         invite,
         acked: leg.acked,

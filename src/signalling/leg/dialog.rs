@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use crate::leg::session_id::SessionId;
 use crate::message::address::{Address, Uri, host};
 use crate::message::name::Name;
-use crate::message::text::{is_space, param};
+use crate::message::text::{is_space, param, socket_text};
 use crate::message::transport::Transport;
 use crate::message::view::Message;
 use crate::message::write::Writer;
@@ -28,7 +28,7 @@ pub struct Local {
 impl Local {
     /// A socket that peers reach at `address`.
     pub fn new(transport: Transport, address: SocketAddr) -> Self {
-        Self { transport, address, sent_by: address.to_string() }
+        Self { transport, address, sent_by: socket_text(address) }
     }
 
     /// Our host here as identity headers name it, where `usual` is of the other IP family.
@@ -45,7 +45,7 @@ impl Local {
             Transport::Tcp => ";transport=tcp",
             Transport::Tls => ";transport=tls",
         };
-        format!("sip:{user}{at}{}{transport}", self.sent_by)
+        ["sip:", user, at, &self.sent_by, transport].concat()
     }
 
     /// A request of ours as it leaves here instead of where it was written for: with another
@@ -59,9 +59,12 @@ impl Local {
         Some([head, sender.as_bytes(), rest].concat().into())
     }
 
-    /// The `Via` value of a request that leaves here.
-    pub fn via(&self, branch: &str) -> String {
-        format!("SIP/2.0/{} {};branch={branch};rport", self.transport.text(), self.sent_by)
+    /// Writes the `Via` of a request that leaves here.
+    pub fn write_via(&self, branch: &str, writer: &mut Writer) {
+        let (transport, sent_by) = (self.transport.text().as_bytes(), self.sent_by.as_bytes());
+        let branch = branch.as_bytes();
+        let pieces = [b"SIP/2.0/", transport, b" ", sent_by, b";branch=", branch, b";rport"];
+        writer.header(Name::Via, &pieces);
     }
 }
 
@@ -178,7 +181,7 @@ impl Dialog {
             None => &self.remote_target,
         };
         let mut writer = Writer::request(method.as_bytes(), uri);
-        writer.header(Name::Via, &[local.via(branch).as_bytes()]);
+        local.write_via(branch, &mut writer);
         for route in self.routes.iter().skip(usize::from(strict.is_some())) {
             writer.header(Name::Route, &[route]);
         }

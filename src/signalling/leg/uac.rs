@@ -13,12 +13,12 @@ use crate::profile::session_timer::SessionTimer;
 /// The dialog that an INVITE with these slots opens.
 pub fn dialog(slots: &Slots, local: &Local, tag: String, call_id: String) -> Dialog {
     let mut from = quoted(&slots.from_display);
-    from.push_str(&format!("<{}>", slots.from_uri()));
+    from.extend(["<sip:", &slots.from_user, "@", &slots.from_host, ">"]);
     Dialog {
         call_id: call_id.into_bytes(),
         local_tag: tag,
         local: from.into_bytes(),
-        remote: format!("<{}>", slots.to).into_bytes(),
+        remote: ["<", &slots.to, ">"].concat().into_bytes(),
         remote_target: slots.request_uri.clone().into_bytes(),
         contact: local.uri(&slots.contact_user),
         ..Dialog::default()

@@ -24,7 +24,8 @@ impl<'a> Address<'a> {
             // addr-spec: parameters after `;` belong to the header (RFC 3261, 20).
             let (uri, params) = split_outside(value, b';');
             let uri = trim(uri);
-            let plain = !uri.is_empty() && !uri.iter().any(|b| b"<>\" \t\r\n".contains(b));
+            let mark = |b: &u8| matches!(b, b'<' | b'>' | b'"' | b' ' | b'\t' | b'\r' | b'\n');
+            let plain = !uri.is_empty() && !uri.iter().any(mark);
             return plain.then_some(Self { display: b"", uri, params: params.unwrap_or_default() });
         };
         let end = after.iter().position(|&b| b == b'>')?;
@@ -63,6 +64,13 @@ type Halves<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// Splits before and after the first `<` outside quotes; `None` if a quote stays open.
 fn split_at_bracket(value: &[u8]) -> Option<Halves<'_>> {
+    match memchr::memchr2(b'<', b'"', value) {
+        None => return Some((value, None)),
+        Some(at) if value.get(at) == Some(&b'<') => {
+            return Some((value.get(..at)?, value.get(at + 1..)));
+        }
+        Some(_) => {}
+    }
     let mut quoted = false;
     let mut escaped = false;
     for (at, &byte) in value.iter().enumerate() {
@@ -99,7 +107,7 @@ impl<'a> Uri<'a> {
     /// Reads a URI. `None` if it has no scheme, a space inside, or a `sip:` host or port that
     /// cannot be one.
     pub fn read(uri: &'a [u8]) -> Option<Self> {
-        if uri.iter().any(|&b| b <= b' ' || b == b'<' || b == b'>') {
+        if uri.iter().fold(false, |bad, &b| bad | (b <= b' ') | (b == b'<') | (b == b'>')) {
             return None;
         }
         let colon = uri.iter().position(|&b| b == b':')?;
@@ -113,7 +121,7 @@ impl<'a> Uri<'a> {
             return Some(Self { scheme, user, host: b"", port: None, params, headers: b"" });
         }
         // The user part may hold `;`, `?` and `/`: the last `@` ends it (RFC 3261, 25.1).
-        let (user, rest) = match rest.iter().rposition(|&b| b == b'@') {
+        let (user, rest) = match memchr::memrchr(b'@', rest) {
             Some(at) => (rest.get(..at)?, rest.get(at + 1..)?),
             None => (&b""[..], rest),
         };
@@ -126,6 +134,9 @@ impl<'a> Uri<'a> {
 
     /// The user part with `%hh` undone, as text.
     pub fn user_text(&self) -> String {
+        if memchr::memchr(b'%', self.user).is_none() {
+            return lossy(self.user);
+        }
         lossy(&unescape(self.user))
     }
 
@@ -136,7 +147,7 @@ impl<'a> Uri<'a> {
 }
 
 fn split_once(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
-    match bytes.iter().position(|&b| b == separator) {
+    match memchr::memchr(separator, bytes) {
         Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default()),
         None => (bytes, b""),
     }
@@ -164,7 +175,9 @@ pub fn host_and_port(bytes: &[u8]) -> Option<(&[u8], Option<u16>)> {
 fn is_host(host: &[u8]) -> bool {
     !host.is_empty()
         && (host.starts_with(b"[")
-            || host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(b) || *b > 127))
+            || host.iter().all(|&b| {
+                b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'%' | 128..)
+            }))
 }
 
 /// `bytes` with each valid `%hh` replaced by the byte it stands for.

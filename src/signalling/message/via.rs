@@ -74,18 +74,19 @@ impl<'a> Via<'a> {
     /// Writes the element as a response carries it: with `received` and `rport` filled in.
     pub fn write_received(&self, raw: &[u8], source: SocketAddr, out: &mut Vec<u8>) {
         let (protocol_and_host, params) = split_outside(raw, b';');
-        out.extend(trim(protocol_and_host).iter().map(|&b| flat(b)));
+        push_flat(trim(protocol_and_host), out);
         let wants_rport = self.wants_rport();
         for element in elements(params.unwrap_or_default(), b';') {
             let key = trim(split_outside(element, b'=').0);
             let ours = key.eq_ignore_ascii_case(b"received") || key.eq_ignore_ascii_case(b"rport");
             if !ours {
                 out.push(b';');
-                out.extend(element.iter().map(|&b| flat(b)));
+                push_flat(element, out);
             }
         }
         if wants_rport {
-            out.extend_from_slice(format!(";rport={}", source.port()).as_bytes());
+            out.extend_from_slice(b";rport=");
+            out.extend_from_slice(itoa::Buffer::new().format(source.port()).as_bytes());
         }
         if wants_rport || !self.host_is(source.ip()) {
             out.extend_from_slice(format!(";received={}", source.ip()).as_bytes());
@@ -105,8 +106,12 @@ impl<'a> Via<'a> {
     }
 }
 
-const fn flat(byte: u8) -> u8 {
-    if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { byte }
+fn push_flat(bytes: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.extend_from_slice(bytes);
+    for byte in out.iter_mut().skip(from).filter(|b| matches!(b, b'\r' | b'\n' | 0)) {
+        *byte = b' ';
+    }
 }
 
 #[cfg(test)]

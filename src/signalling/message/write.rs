@@ -85,7 +85,9 @@ impl Writer {
 
     /// Adds bytes with folding undone and control characters that end a line kept out.
     fn flat(&mut self, bytes: &[u8]) {
-        if !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
+        // Without a way out in the middle the compiler looks at many bytes at once.
+        let ends = bytes.iter().fold(false, |ends, b| ends | matches!(b, b'\r' | b'\n' | 0));
+        if !ends {
             self.out.extend_from_slice(bytes);
             return;
         }
@@ -104,18 +106,7 @@ impl Writer {
     }
 
     fn decimal(&mut self, value: u32) {
-        let mut digits = [0_u8; 10];
-        let mut rest = value;
-        let mut length = 0;
-        for slot in digits.iter_mut().rev() {
-            *slot = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-            rest /= 10;
-            length += 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.out.extend_from_slice(digits.get(10 - length..).unwrap_or_default());
+        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 }
 

@@ -98,6 +98,11 @@ pub enum Reading {
 ///
 /// `text` may be a bare number with separators, a `tel:` or a `sip:` URI.
 pub fn read(text: &str, numbers: &Numbers) -> Reading {
+    // What dialers send, nearly always.
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return of_digits(digits, digits.len() < text.len(), numbers);
+    }
     let plain = bare(text);
     let folded: String = plain.trim().chars().map(fold).collect();
     if folded.is_empty() || is_withheld(&folded) {
@@ -125,13 +130,18 @@ pub fn read(text: &str, numbers: &Numbers) -> Reading {
     if digits.is_empty() {
         return Reading::Label(folded);
     }
-    if !plus && is_emergency(&digits, numbers.context) {
-        return Reading::Emergency(digits);
+    of_digits(&digits, plus, numbers)
+}
+
+fn of_digits(digits: &str, plus: bool, numbers: &Numbers) -> Reading {
+    if !plus && is_emergency(digits, numbers.context) {
+        return Reading::Emergency(digits.to_owned());
     }
+    // "anonymous", spelt on a telephone's keys.
     if digits == "266696687" {
         return Reading::Withheld;
     }
-    if plus { international_number(&digits) } else { dialled(&digits, numbers) }
+    if plus { international_number(digits) } else { dialled(digits, numbers) }
 }
 
 /// The number inside a URI; other text as it is.

@@ -7,7 +7,7 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-use crate::message::text::is_space;
+use crate::message::text::{hex, is_space};
 use crate::message::via::MAGIC_COOKIE;
 use crate::message::view::{Message, Method};
 use crate::transaction::slots::Slot;
@@ -121,7 +121,9 @@ pub struct Token {
 impl Token {
     /// The token as text. The first two digits are the shard, zero.
     pub fn text(self) -> String {
-        format!("00{:08x}{:016x}", self.index, self.secret)
+        let mut text = String::with_capacity(26);
+        self.write(&mut text);
+        text
     }
 
     /// Reads a token that we made; `None` for anything else.
@@ -135,7 +137,16 @@ impl Token {
 
     /// The branch with this token.
     pub fn branch(self) -> String {
-        format!("z9hG4bK{}", self.text())
+        let mut text = String::with_capacity(33);
+        text.push_str("z9hG4bK");
+        self.write(&mut text);
+        text
+    }
+
+    fn write(self, out: &mut String) {
+        out.push_str("00");
+        hex(out, self.index.into(), 8);
+        hex(out, self.secret, 16);
     }
 
     /// Reads a branch that we made.
