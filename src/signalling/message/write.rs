@@ -80,7 +80,8 @@ impl Writer {
         self.number(Name::ContentLength, u32::try_from(body.len()).unwrap_or(0));
         self.out.extend_from_slice(b"\r\n");
         self.out.extend_from_slice(body);
-        Bytes::from(self.out)
+        // Some are kept for 32 s: without the room that was left to write in.
+        Bytes::copy_from_slice(&self.out)
     }
 
     /// Adds bytes with folding undone and control characters that end a line kept out.

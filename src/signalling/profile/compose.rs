@@ -8,7 +8,7 @@ use crate::profile::limits;
 use crate::profile::number;
 use crate::profile::plan::{Plan, Trunk};
 use crate::profile::rewrite;
-use crate::profile::source::flat;
+use crate::profile::source::{flat, is_plain};
 use crate::profile::template::{Original, Part, Template, Variable, Who};
 
 /// What stands where a caller must be named and is not told.
@@ -178,7 +178,7 @@ impl Pen<'_> {
                 }
             }
         }
-        let text = flat_line(&text);
+        let text = flat_line(text);
         (!text.is_empty()).then_some(text)
     }
 
@@ -251,12 +251,14 @@ const fn is_ours(variable: &Variable) -> bool {
 /// A user part with everything but its own characters escaped (RFC 3261, 25.1). Escapes that are
 /// there already stay.
 fn escape_user(user: &str) -> String {
-    let mut escaped = String::with_capacity(user.len());
     let bytes = user.as_bytes();
+    if bytes.iter().all(|&b| is_user_byte(b)) {
+        return user.to_owned();
+    }
+    let mut escaped = String::with_capacity(user.len());
     for (at, &byte) in bytes.iter().enumerate() {
         let hex = |n: usize| bytes.get(at + n).is_some_and(u8::is_ascii_hexdigit);
-        let plain = byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
-        if plain || (byte == b'%' && hex(1) && hex(2)) {
+        if is_user_byte(byte) || (byte == b'%' && hex(1) && hex(2)) {
             escaped.push(char::from(byte));
         } else {
             escaped.push_str(&format!("%{byte:02X}"));
@@ -265,13 +267,40 @@ fn escape_user(user: &str) -> String {
     escaped
 }
 
+/// Whether a byte may stand in a user part as it is (RFC 3261, 25.1).
+const fn is_user_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'_'
+                | b'.'
+                | b'!'
+                | b'~'
+                | b'*'
+                | b'\''
+                | b'('
+                | b')'
+                | b'&'
+                | b'='
+                | b'+'
+                | b'$'
+                | b','
+                | b';'
+                | b'?'
+                | b'/'
+        )
+}
+
 /// Angle brackets and parameters, unless the template has written brackets itself.
 fn bracketed(uri: &str, params: &str) -> String {
     if uri.contains('<') { uri.to_owned() } else { format!("<{uri}>{params}") }
 }
 
 /// The last gate: no line break, NUL or other control character passes.
-fn flat_line(text: &str) -> String {
+fn flat_line(text: String) -> String {
+    if is_plain(&text) && text.trim().len() == text.len() {
+        return text;
+    }
     text.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
 }
 

@@ -22,12 +22,13 @@ pub(super) fn original(request: &Message) -> Original {
     let display = |a: Option<Address<'_>>| a.map(|a| flat(&a.display_text())).unwrap_or_default();
     let from = address(Name::From);
     let host = from.and_then(|a| Uri::read(a.uri)).map(|u| flat(&lossy(u.host)));
+    let to = address(Name::To);
     Original {
         from_user: user(from),
         from_display: display(from),
         from_host: host.unwrap_or_default(),
-        to_user: user(address(Name::To)),
-        to_display: display(address(Name::To)),
+        to_user: user(to),
+        to_display: display(to),
         ruri_user: Uri::read(request.request_uri())
             .map(|u| flat(&lossy(u.user)))
             .unwrap_or_default(),

@@ -111,8 +111,16 @@ pub fn first<'s>(sources: &'s [Source], message: &Message) -> Option<(&'s Source
     sources.iter().find_map(|source| source.read(message).map(|value| (source, value)))
 }
 
+/// Whether `text` is ASCII without control characters, as nearly all that peers send.
+pub fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~'))
+}
+
 /// `text` without control characters, white space at the ends, and what is past the limit.
 pub fn flat(text: &str) -> String {
+    if is_plain(text) && text.len() <= limits::VALUE_BYTES {
+        return text.trim().to_owned();
+    }
     let mut flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     flat.truncate(flat.floor_char_boundary(limits::VALUE_BYTES));
     flat.trim().to_owned()
