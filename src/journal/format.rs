@@ -86,13 +86,16 @@ pub(crate) enum Kind {
     Gone = 4,
     Checkpoint = 5,
     Gap = 6,
+    Patch = 7,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Boot, Self::Fact, Self::Snapshot, Self::Gone, Self::Checkpoint, Self::Gap]
-            .into_iter()
-            .find(|&kind| kind as u8 == byte)
+        let (calls, journal) = (
+            [Self::Fact, Self::Snapshot, Self::Patch, Self::Gone],
+            [Self::Boot, Self::Checkpoint, Self::Gap],
+        );
+        calls.into_iter().chain(journal).find(|&kind| kind as u8 == byte)
     }
 }
 
@@ -120,6 +123,13 @@ pub enum Record<'a> {
         call: CallId,
         /// Its state.
         state: &'a [u8],
+    },
+    /// What has changed of that state since: to be read behind it.
+    Patch {
+        /// The call.
+        call: CallId,
+        /// The change.
+        change: &'a [u8],
     },
     /// Nothing of this call is needed any more.
     Gone {
@@ -251,6 +261,7 @@ impl<'a> Raw<'a> {
             Kind::Snapshot => {
                 Record::Snapshot { call: call_at(payload, 0)?, state: payload.get(16..)? }
             }
+            Kind::Patch => Record::Patch { call: call_at(payload, 0)?, change: payload.get(16..)? },
             Kind::Gone => Record::Gone { call: call_at(payload, 0)? },
             Kind::Checkpoint => Record::Checkpoint { first: FactId(u64_at(payload, 0)?) },
             Kind::Gap => Record::Gap { first: FactId(u64_at(payload, 0)?) },

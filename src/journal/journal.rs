@@ -208,6 +208,16 @@ impl Journal {
         })
     }
 
+    /// Adds to the batch what has changed of the state of a call since its last
+    /// [`Journal::snapshot`]: whoever reads the state back finds it behind.
+    pub fn patch(&mut self, call: CallId, change: &[u8]) -> FactId {
+        self.add(Kind::Patch, |out| {
+            out.extend_from_slice(&call.0.to_be_bytes());
+            out.extend_from_slice(change);
+            true
+        })
+    }
+
     /// Adds to the batch that nothing of `call` is needed any more.
     pub fn gone(&mut self, call: CallId) -> FactId {
         self.add(Kind::Gone, |out| {

@@ -132,6 +132,12 @@ impl Replay {
             Record::Snapshot { call, state } => {
                 self.live.insert(call, (id.0, state.to_vec()));
             }
+            // Without the state that it belongs to, a later checkpoint has the whole of it.
+            Record::Patch { call, change } => {
+                if let Some((_, state)) = self.live.get_mut(&call) {
+                    state.extend_from_slice(change);
+                }
+            }
             Record::Gone { call } => {
                 self.live.remove(&call);
             }

@@ -147,6 +147,7 @@ impl Outbound {
                 Record::Snapshot(call, bytes) => {
                     self.journal.snapshot(*call, |out| out.extend_from_slice(bytes))
                 }
+                Record::Patch(call, change) => self.journal.patch(*call, change),
                 Record::Gone(call) => self.journal.gone(*call),
             };
         }

@@ -15,6 +15,7 @@ use cooee_model::moment::Moment;
 use cooee_model::portal::Heard;
 use cooee_signalling::call::context::{Output, Record, Setup};
 use cooee_signalling::call::peers::Place;
+use cooee_signalling::call::snapshot::Image;
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
 use cooee_signalling::message::transport::Transport;
@@ -252,6 +253,14 @@ impl World {
                 Record::Snapshot(call, bytes) => {
                     self.snapshots.retain(|(c, _)| *c != call);
                     self.snapshots.push((call, bytes));
+                }
+                Record::Patch(call, change) => {
+                    let kept = self.snapshots.iter_mut().find(|(c, _)| *c == call);
+                    let (_, bytes) = kept.expect("a patch follows an image");
+                    bytes.extend_from_slice(&change);
+                    let image = |bytes: &[u8]| Image::read(call, bytes).unwrap();
+                    let whole = image(&self.switch.snapshot(call).unwrap());
+                    assert!(image(bytes).agrees(&whole), "{:?}\n{whole:?}", image(bytes));
                 }
                 Record::Gone(call) => self.snapshots.retain(|(c, _)| *c != call),
             }

@@ -53,10 +53,11 @@ impl Call {
         if !response.to_tag().is_empty() {
             b.dialog.learn(response, b.flow.remote.ip());
             b.learn_allow(response);
+            self.moved = true;
             self.hear_session_id(Side::B, response);
-            self.dirty = true;
         }
         let sdp = sdp_of(response);
+        self.dirty |= !sdp.is_empty();
         if !sdp.is_empty() && self.is_mismatched(cx, sdp) {
             return;
         }

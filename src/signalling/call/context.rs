@@ -138,6 +138,8 @@ pub enum Record {
     Fact(Fact),
     /// What is needed to go on with a call after a crash.
     Snapshot(CallId, Vec<u8>),
+    /// What has changed of that since.
+    Patch(CallId, Vec<u8>),
     /// Nothing of this call is needed any more.
     Gone(CallId),
 }

@@ -59,7 +59,7 @@ impl Call {
         if matches!(was, LegState::Gone | LegState::Ending) {
             return;
         }
-        self.dirty = true;
+        self.moved = true;
         let reason = bye.joined(Name::Reason);
         self.note_reason(side, bye);
         self.leg_ended(side, cx);
@@ -329,7 +329,7 @@ impl Call {
         if let Some(leg) = self.leg_mut(side) {
             leg.state = LegState::Gone;
         }
-        self.dirty = true;
+        self.moved = true;
     }
 
     // ---------------------------------------------------------------- the account
@@ -340,7 +340,6 @@ impl Call {
             return;
         }
         self.ended = true;
-        self.dirty = true;
         self.drop_relays(cx);
         if let Some((since, _)) = self.held.take() {
             self.add_hold(since, cx.received);
@@ -359,6 +358,8 @@ impl Call {
             cx.core.alarms.set(cx.now, MEDIA_GRACE, Alarm::MediaGone(self.slot));
         }
         self.begin_settling(cx);
+        // The fact has the account: an image needs it only where it may still change.
+        self.dirty |= self.word.settling;
     }
 
     /// Whether B answered and is of a kind that holds without telling.

@@ -224,7 +224,7 @@ impl<'a> LateOut<'a> {
 }
 
 /// The same as it is read.
-#[derive(Decode)]
+#[derive(Debug, PartialEq, Decode)]
 #[cbor(map)]
 pub(super) struct LateImage {
     #[n(0)]

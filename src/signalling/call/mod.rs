@@ -27,6 +27,7 @@ pub mod late;
 pub mod limits;
 pub mod loads;
 pub mod midcall;
+pub mod patch;
 pub mod peers;
 pub mod pool;
 pub mod portal;
@@ -144,6 +145,8 @@ pub struct Call {
     pub seq: u32,
     /// What a crash must not take has changed in this step.
     pub dirty: bool,
+    /// As far as a patch tells it, it has.
+    pub moved: bool,
 }
 
 impl Call {
@@ -190,7 +193,13 @@ impl Call {
     pub fn fact(&mut self, cx: &mut Cx<'_>, at: Moment, what: What) {
         let fact = Fact { call: self.id, seq: self.seq, at, what };
         // The snapshot knows the next place: after a crash no fact takes that of another.
-        self.dirty = true;
+        match fact.what {
+            What::Ringing { .. }
+            | What::Bridged {}
+            | What::Ended { .. }
+            | What::Measured { .. } => self.moved = true,
+            _ => self.dirty = true,
+        }
         self.seq += 1;
         cx.out.records.push(Record::Fact(fact));
     }
@@ -199,8 +208,13 @@ impl Call {
     pub fn settle(&mut self, cx: &mut Cx<'_>) {
         if self.is_over() {
             cx.out.records.push(Record::Gone(self.id));
-        } else if std::mem::take(&mut self.dirty) {
+            return;
+        }
+        let moved = std::mem::take(&mut self.moved);
+        if std::mem::take(&mut self.dirty) {
             cx.out.records.push(Record::Snapshot(self.id, self.snapshot()));
+        } else if moved {
+            cx.out.records.push(Record::Patch(self.id, self.patch()));
         }
     }
 
@@ -220,7 +234,10 @@ impl Call {
         let (flow, local) = cx.core.next_hop(&leg.dialog, leg.flow)?;
         let writer = leg.next_request(method, local, &token.branch());
         let bytes = write(leg, writer);
-        self.dirty = true;
+        match purpose {
+            Purpose::Bye => self.moved = true,
+            _ => self.dirty = true,
+        }
         let kind = (method == "INVITE", Owner::Leg(slot, side, purpose));
         let trunk = self.leg(side).map_or("", |l| &l.trunk);
         Some(cx.request(trunk, token, (flow, bytes), kind, measure))

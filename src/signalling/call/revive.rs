@@ -39,7 +39,7 @@ const GROUPS: u64 = 8;
 const GROUP_EVERY: Duration = Duration::from_millis(500);
 
 /// What an answered call needs to go on, beside what its account and its legs say.
-#[derive(Debug, Default, Encode, Decode)]
+#[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Life {
     /// The registered line that was called.
@@ -54,7 +54,7 @@ pub struct Life {
 }
 
 /// What a leg needs to go on, beside its dialog and its description.
-#[derive(Debug, Default, Encode, Decode)]
+#[derive(Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct LegLife {
     #[n(0)]
@@ -79,6 +79,14 @@ pub struct LegLife {
     takes_update: bool,
     #[n(8)]
     pointed: u64,
+}
+
+impl LegLife {
+    /// Takes what a patch says: an answer that was acknowledged is not said again.
+    pub(super) fn acknowledge(&mut self, acked: bool, takes_update: bool) {
+        self.answer = self.answer.take().filter(|_| !acked);
+        self.takes_update = takes_update;
+    }
 }
 
 impl Leg {

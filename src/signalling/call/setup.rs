@@ -103,6 +103,7 @@ impl Call {
             resting: false,
             seq: 0,
             dirty: true,
+            moved: false,
         };
         call.begin_session_id(Side::A);
         call.admit(cx, offer);
@@ -394,9 +395,10 @@ impl Call {
             return;
         }
         self.a_has_answer(cx);
-        self.dirty = true;
+        self.moved = true;
         self.ack_late_offer(cx, sdp_of(ack));
         if let Some(reason) = self.a.bye_waits.take() {
+            self.dirty = true;
             self.send_bye(cx, Side::A, &reason, None);
         }
     }
@@ -416,6 +418,7 @@ impl Call {
         if b.acked || b.state != LegState::Up {
             return;
         }
+        self.dirty = true;
         let cseq = b.invite_cseq;
         if let Some(described) = described(answer) {
             self.point(cx, Side::A, &described);

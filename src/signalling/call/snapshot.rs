@@ -1,6 +1,6 @@
 //! What a crash must not take: written before each message that changes it, read at a restart.
 //!
-//! The image of a call is one CBOR map. Numbers are never used again for something else and new
+//! The image of a call is one CBOR map; patches of it may follow ([`crate::call::patch`]). Numbers are never used again for something else and new
 //! entries are optional, so that every version reads what an earlier one wrote.
 
 use cooee_model::account::{Account, Outcome, Party};
@@ -103,21 +103,21 @@ pub(super) struct LegOut<'a> {
 }
 
 /// The image of a call as it is read.
-#[derive(Decode)]
+#[derive(Debug, PartialEq, Decode)]
 #[cbor(map)]
 pub struct Image {
     #[n(0)]
-    account: Account,
+    pub(super) account: Account,
     #[n(1)]
     decision: Decision,
     #[n(2)]
-    seq: u32,
+    pub(super) seq: u32,
     #[n(3)]
-    ended: bool,
+    pub(super) ended: bool,
     #[n(4)]
-    a: LegImage,
+    pub(super) a: LegImage,
     #[n(5)]
-    b: Option<LegImage>,
+    pub(super) b: Option<LegImage>,
     #[n(6)]
     ports: Option<(u16, u16)>,
     #[n(7)]
@@ -137,7 +137,13 @@ impl Image {
     /// # Errors
     /// If it cannot be read.
     pub fn read(call: CallId, bytes: &[u8]) -> Result<Self, Unreadable> {
-        minicbor::decode(bytes).map_err(|e| Unreadable { call, why: e.to_string() })
+        let unreadable = |e: minicbor::decode::Error| Unreadable { call, why: e.to_string() };
+        let mut items = minicbor::Decoder::new(bytes);
+        let mut image: Self = items.decode().map_err(unreadable)?;
+        while items.position() < bytes.len() {
+            image.apply(items.decode().map_err(unreadable)?);
+        }
+        Ok(image)
     }
 
     /// The call's place, which its tags name.
@@ -151,44 +157,54 @@ impl Image {
         !self.ended && self.life.is_some() && up(&self.a) && self.b.as_ref().is_some_and(up)
     }
 
+    /// Whether `whole` leads to the same call: what patches have to keep true. An account that is
+    /// sealed has left with its fact.
+    pub fn agrees(&self, whole: &Self) -> bool {
+        let sealed = whole.ended && !whole.word.settling;
+        let parts = (self.seq, self.ended, &self.a, &self.b, &self.word, &self.late);
+        parts == (whole.seq, whole.ended, &whole.a, &whole.b, &whole.word, &whole.late)
+            && (sealed || self.account == whole.account)
+            && (sealed || (&self.ports, &self.life) == (&whole.ports, &whole.life))
+    }
+
     /// The port pairs that A and B send to.
     pub const fn ports(&self) -> Option<(u16, u16)> {
         self.ports
     }
 }
 
-#[derive(Decode)]
+#[derive(Debug, PartialEq, Decode)]
 #[cbor(map)]
 pub(super) struct LegImage {
     #[n(0)]
-    trunk: String,
+    pub(super) trunk: String,
     #[n(1)]
-    dialog: Dialog,
+    pub(super) dialog: Dialog,
     #[n(2)]
-    state: LegState,
+    pub(super) state: LegState,
     #[n(3)]
-    transport: Transport,
+    pub(super) transport: Transport,
     #[n(4)]
-    socket: u16,
+    pub(super) socket: u16,
     #[n(5)]
-    remote: String,
+    pub(super) remote: String,
     #[n(6)]
-    description: Description,
+    pub(super) description: Description,
     #[cbor(n(7), with = "minicbor::bytes")]
-    invite: Vec<u8>,
+    pub(super) invite: Vec<u8>,
     #[n(8)]
-    acked: bool,
+    pub(super) acked: bool,
     #[n(9)]
-    holds: bool,
+    pub(super) holds: bool,
     #[n(20)]
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
     #[n(21)]
-    said: Option<minicbor::bytes::ByteVec>,
+    pub(super) said: Option<minicbor::bytes::ByteVec>,
     #[n(50)]
-    asked: Option<Asked>,
+    pub(super) asked: Option<Asked>,
     #[n(10)]
     #[cbor(default)]
-    life: LegLife,
+    pub(super) life: LegLife,
 }
 
 impl Call {
@@ -251,6 +267,7 @@ impl Call {
             resting: false,
             seq: image.seq,
             dirty: true,
+            moved: false,
         }
     }
 

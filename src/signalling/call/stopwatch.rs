@@ -74,7 +74,6 @@ impl Call {
                     let at = a.max(b);
                     self.account.times.bridge = Some(at);
                     self.fact(cx, at, What::Bridged {});
-                    self.dirty = true;
                 }
             }
             MediaEvent::Silent { .. } => self.media_timed_out(cx),

@@ -11,7 +11,7 @@ use crate::message::name::Name;
 use crate::message::view::Message;
 
 /// The challenges of one leg.
-#[derive(Clone, Debug, Default, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Asked {
     /// The realm that the opening INVITE was challenged for.

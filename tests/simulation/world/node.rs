@@ -5,6 +5,7 @@ use cooee_model::media::{MediaCommand, MediaEvent, StreamStats};
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Record};
 use cooee_signalling::call::peers::Place;
+use cooee_signalling::call::snapshot::Image;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::switch::Switch;
 use cooee_signalling::switch::input::Input;
@@ -111,6 +112,14 @@ impl World {
                     if !lost {
                         self.snapshots.insert(*call, bytes.clone());
                     }
+                }
+                Record::Patch(call, change) => {
+                    self.mix(change);
+                    let kept = self.snapshots.get_mut(call).expect("a patch follows an image");
+                    kept.extend_from_slice(change);
+                    let image = |bytes: &[u8]| Image::read(*call, bytes).expect("an image");
+                    let whole = image(&self.switch.snapshot(*call).expect("a call"));
+                    assert!(image(kept).agrees(&whole), "{:?}\n{whole:?}", image(kept));
                 }
                 Record::Gone(call) => {
                     self.ledger.gone(*call, lost);
