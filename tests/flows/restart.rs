@@ -287,7 +287,8 @@ fn a_late_offer_is_answered_after_the_restart() {
 fn a_damaged_snapshot_is_told_and_harms_nobody() {
     let mut w = World::new();
     talking(&mut w);
-    let (call, bytes) = w.snapshots[0].clone();
+    let call = w.snapshots[0].0;
+    let bytes = w.switch.snapshot(call).unwrap();
     let mut fresh = World::new();
     let now = fresh.now;
     for length in 0..bytes.len() {

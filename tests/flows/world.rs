@@ -246,7 +246,17 @@ impl World {
         self.take(out);
     }
 
+    /// What was kept leads to the same call as an image of now.
+    fn assert_patched(&self, call: CallId) {
+        let kept = self.snapshots.iter().find(|(c, _)| *c == call);
+        let Some((kept, whole)) = kept.zip(self.switch.snapshot(call)) else { return };
+        let image = |bytes: &[u8]| Image::read(call, bytes).unwrap();
+        let (kept, whole) = (image(&kept.1), image(&whole));
+        assert!(kept.agrees(&whole), "{kept:?}\n{whole:?}");
+    }
+
     pub fn take(&mut self, mut out: Output) {
+        let mut patched = Vec::new();
         for record in out.records.drain(..) {
             match record {
                 Record::Fact(fact) => self.facts.push(fact),
@@ -258,12 +268,13 @@ impl World {
                     let kept = self.snapshots.iter_mut().find(|(c, _)| *c == call);
                     let (_, bytes) = kept.expect("a patch follows an image");
                     bytes.extend_from_slice(&change);
-                    let image = |bytes: &[u8]| Image::read(call, bytes).unwrap();
-                    let whole = image(&self.switch.snapshot(call).unwrap());
-                    assert!(image(bytes).agrees(&whole), "{:?}\n{whole:?}", image(bytes));
+                    patched.push(call);
                 }
                 Record::Gone(call) => self.snapshots.retain(|(c, _)| *c != call),
             }
+        }
+        for call in patched {
+            self.assert_patched(call);
         }
         for send in out.sends.drain(..) {
             self.ways.push(send.flow);

@@ -11,7 +11,7 @@ use crate::call::context::{Alarm, Cx, Purpose};
 use crate::call::peers::Verdict;
 use crate::call::tries::Scope;
 use crate::call::{Call, Path};
-use crate::leg::half::{Invite, LegState};
+use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::uas::Passed;
 use crate::message::name::Name;
 use crate::message::text::{lossy, number, param};
@@ -39,6 +39,9 @@ impl Call {
 
     /// A BYE from one side: answered at once, passed on with its Reason.
     pub fn bye(&mut self, cx: &mut Cx<'_>, side: Side, server: ServerId, bye: &Message) {
+        let up = |leg: &Leg| leg.state == LegState::Up && leg.acked;
+        let is_plain = up(&self.a) && self.b.as_ref().is_some_and(up);
+        let dirty = self.dirty;
         let was = self.leg_mut(side).map(|l| std::mem::replace(&mut l.state, LegState::Gone));
         match (side, &self.b) {
             (Side::A, _) if was == Some(LegState::Up) => self.a_has_answer(cx),
@@ -53,13 +56,17 @@ impl Call {
         // The other side's BYE leaves first: that is the line which is still open.
         self.pass_bye(cx, side, was.unwrap_or(LegState::Gone), bye);
         self.reply(cx, side, server, bye, 200);
+        // A patch tells all of that. The account has left with its fact, unless it may yet change.
+        if is_plain && !self.word.settling {
+            (self.dirty, self.moved) = (dirty, true);
+        }
     }
 
     fn pass_bye(&mut self, cx: &mut Cx<'_>, side: Side, was: LegState, bye: &Message) {
         if matches!(was, LegState::Gone | LegState::Ending) {
             return;
         }
-        self.moved = true;
+        self.dirty = true;
         let reason = bye.joined(Name::Reason);
         self.note_reason(side, bye);
         self.leg_ended(side, cx);
@@ -340,6 +347,7 @@ impl Call {
             return;
         }
         self.ended = true;
+        self.dirty = true;
         self.drop_relays(cx);
         if let Some((since, _)) = self.held.take() {
             self.add_hold(since, cx.received);
@@ -358,8 +366,6 @@ impl Call {
             cx.core.alarms.set(cx.now, MEDIA_GRACE, Alarm::MediaGone(self.slot));
         }
         self.begin_settling(cx);
-        // The fact has the account: an image needs it only where it may still change.
-        self.dirty |= self.word.settling;
     }
 
     /// Whether B answered and is of a kind that holds without telling.

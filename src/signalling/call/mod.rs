@@ -194,10 +194,7 @@ impl Call {
         let fact = Fact { call: self.id, seq: self.seq, at, what };
         // The snapshot knows the next place: after a crash no fact takes that of another.
         match fact.what {
-            What::Ringing { .. }
-            | What::Bridged {}
-            | What::Ended { .. }
-            | What::Measured { .. } => self.moved = true,
+            What::Ringing { .. } | What::Bridged {} => self.moved = true,
             _ => self.dirty = true,
         }
         self.seq += 1;
@@ -234,10 +231,7 @@ impl Call {
         let (flow, local) = cx.core.next_hop(&leg.dialog, leg.flow)?;
         let writer = leg.next_request(method, local, &token.branch());
         let bytes = write(leg, writer);
-        match purpose {
-            Purpose::Bye => self.moved = true,
-            _ => self.dirty = true,
-        }
+        self.dirty = true;
         let kind = (method == "INVITE", Owner::Leg(slot, side, purpose));
         let trunk = self.leg(side).map_or("", |l| &l.trunk);
         Some(cx.request(trunk, token, (flow, bytes), kind, measure))

@@ -24,6 +24,9 @@ pub fn trim(bytes: &[u8]) -> &[u8] {
 /// Splits at the first `separator` that stands outside double quotes and angle brackets.
 /// The separator is dropped; `None` on the right means that there was none.
 pub fn split_outside(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    if bytes.first() == Some(&separator) {
+        return (&[], bytes.get(1..));
+    }
     // Most values have neither quotes nor brackets before their first separator.
     match memchr::memchr3(separator, b'"', b'<', bytes) {
         None => return (bytes, None),

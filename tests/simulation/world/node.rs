@@ -1,6 +1,6 @@
 //! The world's side of the switch: its inputs, its journal, its relay, its crashes.
 
-use cooee_model::ids::Side;
+use cooee_model::ids::{CallId, Side};
 use cooee_model::media::{MediaCommand, MediaEvent, StreamStats};
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Record};
@@ -87,10 +87,20 @@ impl World {
         }
     }
 
+    /// What was kept leads to the same call as an image of now.
+    fn assert_patched(&self, call: CallId) {
+        let kept = self.snapshots.get(&call).zip(self.switch.snapshot(call));
+        let Some((kept, whole)) = kept else { return };
+        let image = |bytes: &[u8]| Image::read(call, bytes).expect("an image");
+        let (kept, whole) = (image(kept), image(&whole));
+        assert!(kept.agrees(&whole), "{kept:?}\n{whole:?}");
+    }
+
     /// What the switch decided: the journal first, then the wire, then the relay.
     pub(super) fn take(&mut self, out: &mut Output) {
         // Only a journal with no room lets messages go without their records.
         let lost = self.is_full;
+        let mut patched = Vec::new();
         for record in out.records.drain(..) {
             match &record {
                 Record::Fact(fact) => {
@@ -115,11 +125,12 @@ impl World {
                 }
                 Record::Patch(call, change) => {
                     self.mix(change);
+                    if lost {
+                        continue;
+                    }
                     let kept = self.snapshots.get_mut(call).expect("a patch follows an image");
                     kept.extend_from_slice(change);
-                    let image = |bytes: &[u8]| Image::read(*call, bytes).expect("an image");
-                    let whole = image(&self.switch.snapshot(*call).expect("a call"));
-                    assert!(image(kept).agrees(&whole), "{:?}\n{whole:?}", image(kept));
+                    patched.push(*call);
                 }
                 Record::Gone(call) => {
                     self.ledger.gone(*call, lost);
@@ -128,6 +139,9 @@ impl World {
                     }
                 }
             }
+        }
+        for call in patched {
+            self.assert_patched(call);
         }
         for send in std::mem::take(&mut out.sends) {
             self.mix(&send.bytes);
