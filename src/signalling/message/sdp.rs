@@ -197,7 +197,7 @@ pub(super) fn lines(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     body.split(|&b| b == b'\n').filter_map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match line {
-            [kind, b'=', value @ ..] if !value.iter().any(|b| matches!(b, b'\r' | 0)) => {
+            [kind, b'=', value @ ..] if memchr::memchr2(b'\r', 0, value).is_none() => {
                 Some((*kind, value))
             }
             _ => None,

@@ -1,6 +1,7 @@
 //! A message as it came: the bytes, the index, and readers for what the code asks of it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use bytes::Bytes;
@@ -91,6 +92,15 @@ pub struct Message {
     bytes: Bytes,
     index: Index,
     body: (usize, usize),
+    found: Found,
+}
+
+/// Where the parts are that each message is asked for again and again; found once.
+#[derive(Default)]
+struct Found {
+    via: OnceCell<(u16, u16)>,
+    from_tag: OnceCell<(u16, u16)>,
+    to_tag: OnceCell<(u16, u16)>,
 }
 
 impl Message {
@@ -118,7 +128,7 @@ impl Message {
         }
         // What a datagram has beyond Content-Length is dropped (RFC 3261, 18.3).
         let body = (from, from + announced.unwrap_or(rest));
-        Ok(Self { bytes, index, body })
+        Ok(Self { bytes, index, body, found: Found::default() })
     }
 
     /// Checks what every message must have (RFC 3261, 8.1.1): Via, From, To, Call-ID and CSeq once
@@ -293,7 +303,24 @@ impl Message {
 
     /// The topmost Via element as written.
     pub fn top_via(&self) -> Option<&[u8]> {
-        self.list(Name::Via).next()
+        let top = self.once(&self.found.via, || self.list(Name::Via).next());
+        (!top.is_empty()).then_some(top)
+    }
+
+    /// A part of the message that is looked for once; empty where it is missing.
+    fn once<'m>(
+        &'m self,
+        found: &OnceCell<(u16, u16)>,
+        part: impl FnOnce() -> Option<&'m [u8]>,
+    ) -> &'m [u8] {
+        let span = found.get_or_init(|| {
+            let part = part().unwrap_or_default();
+            let from = part.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr());
+            let from = from.filter(|_| !part.is_empty()).unwrap_or_default();
+            let short = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+            (short(from), short(from + part.len()))
+        });
+        slice(&self.bytes, *span)
     }
 
     /// From, To, Contact or another header whose first element is an address.
@@ -303,12 +330,12 @@ impl Message {
 
     /// The From tag; empty where there is none.
     pub fn from_tag(&self) -> &[u8] {
-        self.address(Name::From).and_then(|a| a.tag()).unwrap_or_default()
+        self.once(&self.found.from_tag, || self.address(Name::From).and_then(|a| a.tag()))
     }
 
     /// The To tag; empty where there is none.
     pub fn to_tag(&self) -> &[u8] {
-        self.address(Name::To).and_then(|a| a.tag()).unwrap_or_default()
+        self.once(&self.found.to_tag, || self.address(Name::To).and_then(|a| a.tag()))
     }
 
     /// Call-ID; empty where there is none.
