@@ -64,6 +64,8 @@ class Peer:
         self.where.mkdir(parents=True, exist_ok=True)
         self.sip, self.process = SIP, None
 
+    environment = {}
+
     def command(self):
         raise NotImplementedError
 
@@ -71,7 +73,7 @@ class Peer:
         self.log = open(self.where / "peer.log", "ab")
         self.process = subprocess.Popen(
             ["taskset", "-c", str(self.cpu), *self.command()], cwd=self.where,
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
+            env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         until = time.monotonic() + seconds
         while not listens(self.sip, 5060):
             if self.process.poll() is not None or time.monotonic() > until:
@@ -145,7 +147,9 @@ class KamailioTopoh(Kamailio):
 
 
 class Sippy(Peer):
-    """Sippy's B2BUA, the simple one."""
+    """Sippy's B2BUA, the simple one, without its log of every message."""
+
+    environment = {"SIPLOG_BEND": "none"}
 
     def command(self):
         venv = HERE.parent / "target/bench/sippy"

@@ -16,9 +16,11 @@ use cooee_journal::shared::Position;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::FactId;
 use cooee_records::webhook::{Context, Telling};
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 use crate::error::StoreError;
-use crate::limits::{BACK_OFF, GROUP_FACTS, IDLE_RECORDS, REST};
+use crate::limits::{BACK_OFF, GROUP_FACTS, IDLE_RECORDS, NICE, REST};
 use crate::store::Store;
 
 /// What the feed reads and how it tells what it has done.
@@ -181,6 +183,11 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        // The journal waits for it and calls must not: on a full machine it comes after the engine.
+        // On Linux a thread has a priority of its own.
+        if let Err(error) = setpriority_process(Some(gettid()), NICE) {
+            tracing::debug!(%error, "the feed keeps the priority of the process");
+        }
         let (mut rest, mut back_off) = (REST.0, BACK_OFF.0);
         let mut in_trouble = false;
         while !self.shared.stop.load(Ordering::Acquire) {

@@ -33,3 +33,6 @@ pub const CONTEXT_US: (i64, i64) = (7 * 86_400_000_000, 3_600_000_000);
 
 /// How long delivered letters are kept, microseconds: to show when a receiver heard of a call.
 pub const DELIVERED_US: i64 = 86_400_000_000;
+
+/// How far the feed stands back where threads compete for a processor: about a tenth of it.
+pub const NICE: i32 = 10;
