@@ -1,8 +1,8 @@
 //! What a crash must not take: written before each message that changes it, read at a restart.
 //!
-//! The image of a call is one CBOR map; patches of it may follow ([`crate::call::patch`]). Numbers are
-//! never used again for something else and new entries are optional, so that every version reads what
-//! an earlier one wrote.
+//! The image of a call is one CBOR map; patches of it may follow ([`crate::call::patch`]). Numbers
+//! are never used again for something else and new entries are optional, so that every version
+//! reads what an earlier one wrote.
 
 use cooee_model::account::{Account, Outcome, Party};
 use cooee_model::ids::{CallId, Side};
