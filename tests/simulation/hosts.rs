@@ -154,6 +154,14 @@ impl Hosts {
         }
     }
 
+    /// No connection took these.
+    pub fn unsent(&mut self, branch: &str) {
+        let Some((at, _)) = self.asked.remove(branch) else { return };
+        if let Some(pings) = self.pings.filter(|_| self.all[at].answers) {
+            self.all[at].fail(pings);
+        }
+    }
+
     /// Nobody has answered these in time.
     pub fn expire(&mut self, now: u64) {
         let late: Vec<_> = self.asked.extract_if(.., |_, (_, until)| *until < now).collect();

@@ -73,13 +73,25 @@ impl Call {
             200..300 if response.to_tag() == late.leg.dialog.remote_tag => {
                 ack_again(cx, &late.leg, response);
             }
-            200..300 => {
-                end_answer(cx, &late.leg, response, Owner::Nobody);
-            }
+            200..300 => self.end_late_fork(cx, at, response),
             _ => {
                 self.late.swap_remove(at);
             }
         }
+    }
+
+    /// A further 2xx to an INVITE that was given up: of a fork, which may want its BYE proven too.
+    fn end_late_fork(&mut self, cx: &mut Cx<'_>, at: usize, response: &Message) {
+        let of_fork = |l: &&Late| l.leg.acked && l.leg.dialog.remote_tag == response.to_tag();
+        if let Some(fork) = self.late.iter().find(of_fork) {
+            return ack_again(cx, &fork.leg, response);
+        }
+        let Some(late) = self.late.get(at) else { return };
+        let first = &late.leg;
+        let (trunk, id) = (first.trunk.clone(), first.description.id);
+        let mut leg = Leg::new(Side::B, trunk, first.dialog.clone(), first.flow, Invite::Lost, id);
+        leg.asked = first.asked.clone();
+        self.end_answer_of(cx, leg, response);
     }
 
     /// A second 2xx from a fork further on: acknowledged and ended (RFC 3261, 13.2.2.4).
@@ -92,11 +104,16 @@ impl Call {
         let id = b.description.id;
         let dialog = b.dialog.clone();
         let mut leg = Leg::new(Side::B, b.trunk.clone(), dialog, b.flow, Invite::Lost, id);
+        // The same server asks for the same proof.
+        leg.asked = b.asked.clone();
+        self.end_answer_of(cx, leg, response);
+    }
+
+    /// Acknowledges and ends the answer of a fork, and keeps it until its BYE is answered.
+    fn end_answer_of(&mut self, cx: &mut Cx<'_>, mut leg: Leg, response: &Message) {
         leg.dialog.learn(response, leg.flow.remote.ip());
         leg.state = LegState::Ending;
         leg.acked = true;
-        // The same server asks for the same proof.
-        leg.asked = b.asked.clone();
         let kept = self.late.len() < TRIES as usize;
         let owner =
             if kept { Owner::Leg(self.slot, Side::B, Purpose::Late) } else { Owner::Nobody };

@@ -394,6 +394,11 @@ impl Call {
 
     /// Ends every request that is on its way, because the call is ending.
     pub(super) fn drop_relays(&mut self, cx: &mut Cx<'_>) {
+        // A refresh that only rang has no timer of its own any more.
+        let b = self.b.as_mut().and_then(|leg| leg.refreshing.take());
+        for refresh in self.a.refreshing.take().into_iter().chain(b) {
+            cx.core.tx.let_go(cx.now, refresh.client);
+        }
         for relay in std::mem::take(&mut self.relays) {
             match relay.stage {
                 Stage::Asked => {

@@ -178,7 +178,7 @@ impl Ledger {
             }
         }
         if !m.is_request() {
-            self.one_final(call, side, m, now);
+            self.one_final(call, side, m, (now, met.legs[0].invite_cseq()));
         }
         if let Some(missing) = self.behind(call, side, m, met) {
             self.fault(call, format!("{} left before {missing} was on paper", m.title()));
@@ -186,7 +186,7 @@ impl Ledger {
     }
 
     /// At most one final response to a request, and nothing provisional after it.
-    fn one_final(&mut self, call: usize, side: Side, m: &Msg<'_>, now: u64) {
+    fn one_final(&mut self, call: usize, side: Side, m: &Msg<'_>, (now, opening): (u64, u32)) {
         let key = (side == Side::A, m.branch.to_owned(), m.method.to_owned());
         let Some((code, tag, at)) = self.finals.get(&key) else {
             if m.code >= 200 {
@@ -195,7 +195,10 @@ impl Ledger {
             return;
         };
         // A copy that comes after the transaction's life, or a crash, is a new request.
-        let late = m.method != "INVITE" && now - at > GIVE_UP - SECOND;
+        // So is one that came before the answer that made the dialog.
+        let opens = side == Side::A && m.cseq == opening;
+        let late =
+            (m.method != "INVITE" || !opens) && (now - at > GIVE_UP - SECOND || *code == 481);
         // A proof holds once: a copy of what was refused without a call is challenged anew.
         let asked = m.method == "INVITE" && (m.code == 401 || *code == 401) && m.code >= 300;
         if late || asked || self.restarted > *at {

@@ -32,7 +32,9 @@ impl Ledger {
             && met.legs.iter().any(Ua::refuses_reinvites);
         // A re-INVITE, and what comes while an offer is under way, waits for the other side.
         let slow = met.legs.iter().any(|l| l.dead || lost_a_refresh(met, l, since));
-        let excused = ua.lets_it_run_out() || self.restarted >= since || refused || slow;
+        // An answer to what a crash forgot is taken by one side alone.
+        let forgotten = self.restarted > 0 && self.restarted + super::WATCH >= since;
+        let excused = ua.lets_it_run_out() || forgotten || refused || slow;
         if !excused && !hung_up(met, ua) {
             let at = now.saturating_sub(since) as f64 / 1e9;
             self.fault(call, format!("a healthy session was ended after {at:.1} s: {why}"));
@@ -42,7 +44,7 @@ impl Ledger {
     /// This long after its interval nobody believes in a session that was not refreshed.
     pub fn interval(&mut self, call: usize, met: &Met, leg: usize, now: u64) {
         let ua = &met.legs[leg];
-        let patience = if ua.refuses_reinvites() { 2 } else { 1 };
+        let patience = if ua.refuses_reinvites() { 3 } else { 1 };
         let due = ua.session.since + patience * ua.session.expires + super::WATCH;
         let refuses = ua.refuses_reinvites() && !ua.dead;
         let refuses = refuses || self.is_torn(call);

@@ -42,14 +42,14 @@ impl Ua {
             return;
         }
         client.code = m.code;
-        let (over, hold) = (client.over, client.hold);
+        let (over, hold, nth) = (client.over, client.hold, client.nth);
         if m.method == "INVITE" {
             self.acknowledge(at, m, cx);
         }
         match m.method {
             _ if opens => self.invite_answered(m, cx),
             "BYE" => self.become_(State::Gone, cx.now),
-            "INVITE" | "UPDATE" if m.code < 300 => self.session_taken(m, cx),
+            "INVITE" | "UPDATE" if m.code < 300 => self.session_taken(m, nth, cx),
             "INVITE" | "INFO" | "UPDATE" if over || self.state != State::Up => {}
             "INVITE" | "INFO" | "UPDATE" if matches!(m.code, 408 | 481) => self.bye(cx),
             "INVITE" if m.code == 491 => {
@@ -119,7 +119,7 @@ impl Ua {
             return self.become_(State::Gone, cx.now);
         }
         self.become_(State::Up, cx.now);
-        self.session_taken(m, cx);
+        self.session_taken(m, self.session.nth, cx);
         if was != State::Setup {
             // The 2xx crossed our CANCEL or came after we gave up.
             return self.bye(cx);

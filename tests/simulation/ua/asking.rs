@@ -70,7 +70,8 @@ impl Ua {
         }
         cx.later(GIVE_UP, Tick::GiveUp(id));
         let (wait, code, ack, over, hold) = (T1, 0, None, false, false);
-        let client = Client { method, branch, cseq, bytes, wait, code, ack, over, hold };
+        let nth = self.session.nth;
+        let client = Client { method, branch, cseq, bytes, wait, code, ack, over, hold, nth };
         self.clients.push(client);
         id
     }

@@ -85,6 +85,8 @@ pub struct Client {
     ack: Option<Bytes>,
     over: bool,
     hold: bool,
+    /// The session's agreement as it left.
+    nth: u32,
 }
 
 /// A request received.

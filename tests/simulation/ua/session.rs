@@ -16,7 +16,9 @@ pub struct Session {
     /// It is this side's to refresh.
     pub ours: bool,
     /// How often it has been agreed on.
-    nth: u32,
+    pub(super) nth: u32,
+    /// It was agreed on otherwise while an answer was under way: the sides may differ.
+    crossed: bool,
     /// The largest Min-SE that was asked for, seconds.
     min_s: u32,
     /// It ended because nobody refreshed it.
@@ -92,22 +94,24 @@ impl Ua {
     }
 
     /// The 2xx to such a request of ours has come.
-    pub(super) fn session_taken(&mut self, m: &Msg<'_>, cx: &mut Cx<'_>) {
+    pub(super) fn session_taken(&mut self, m: &Msg<'_>, nth: u32, cx: &mut Cx<'_>) {
+        let crossed = nth != self.session.nth;
         match expires(m).filter(|_| self.timer().knows) {
             Some((expires, who)) => self.agree(expires, who != Some("uas"), cx),
             None => self.agree(0, false, cx),
         }
+        self.session.crossed = crossed;
     }
 
     fn agree(&mut self, expires_s: u64, ours: bool, cx: &mut Cx<'_>) {
         let nth = self.session.nth + 1;
         let (expires, since) = (expires_s * SECOND, cx.now);
-        self.session = Session { expires, since, ours, nth, ..self.session };
+        self.session = Session { expires, since, ours, nth, crossed: false, ..self.session };
         if expires == 0 {
             return;
         }
         // Who refuses to be refreshed is there: the session goes on for another interval.
-        let patience = if self.refuses_reinvites() { 2 } else { 1 };
+        let patience = if self.refuses_reinvites() { 3 } else { 1 };
         cx.out.push(Do::Watch(since + patience * expires));
         if self.timer().stops {
             return;
@@ -172,7 +176,7 @@ impl Ua {
 
     /// Whether nothing can be asked of this side: it is gone for good, or cares for no timer.
     pub fn lets_it_run_out(&self) -> bool {
-        self.dead || self.timer().stops || self.state != State::Up
+        self.dead || self.session.crossed || self.timer().stops || self.state != State::Up
     }
 
     /// Whether it believes in a session of its own, for the checkers.

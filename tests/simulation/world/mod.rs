@@ -28,6 +28,7 @@ use crate::net::Weather;
 use crate::pipes::Pipes;
 use crate::rng::Rng;
 use crate::script::{SECOND, Script};
+use crate::sip::Msg;
 use crate::ua::{Cx, State, Tick, Ua};
 use plans::{Way, node, plan};
 
@@ -221,6 +222,10 @@ impl World {
                 if self.ledger.bypass {
                     // With both sides dead and no media here only a session timer ends the call.
                     script.a.spare();
+                    if kind.streams != [false; 2] {
+                        // One break takes all that A would have said.
+                        script.b.spare();
+                    }
                 }
                 Arc::new(script)
             });
@@ -396,6 +401,8 @@ impl World {
             Event::Ping { host, pipe, bytes } => self.pinged(host, pipe, &bytes),
             Event::Pong { host, pipe, bytes } => self.ponged(host, pipe, &bytes),
             Event::Unsent(life, flow, bytes) if self.up && life == self.life => {
+                let m = Msg::read(std::str::from_utf8(&bytes).unwrap()).unwrap();
+                self.hosts.unsent(m.branch);
                 self.input(Input::Unsent { flow, bytes });
             }
             Event::Unsent(..) => {}
