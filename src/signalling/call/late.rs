@@ -136,6 +136,7 @@ impl Call {
             && let Some(authorization) = authorize(cx, &mut late.leg, response, "BYE")
         {
             late.bye = say_bye(cx, self.slot, &mut late.leg, Some(authorization));
+            self.dirty = true;
             return;
         }
         self.late_over(bye);
