@@ -259,6 +259,32 @@ mod tests {
     }
 
     #[test]
+    fn flow_94_neither_a_new_source_nor_a_jump_is_jitter_or_loss() {
+        let mut reception = Reception::default();
+        // Each spell is on time by its own clock; between two of them all numbers jump.
+        let spells = [
+            (1, 10, 0),
+            (2, 60_000, 3_000_000_000),
+            (2, 100, 3_000_000_160),
+            (2, 110, 5),
+            (1, 11, 99_000),
+        ];
+        let mut arrival = 0;
+        for (ssrc, first, start) in spells {
+            for n in 0..10_u16 {
+                let timestamp = u32::wrapping_add(start, u32::from(n) * 160);
+                let sequence = first + n;
+                let header = RtpHeader { payload_type: 8, sequence, timestamp, ssrc };
+                reception.take(header, 172, arrival);
+                arrival += 20 * MS;
+            }
+        }
+        let stats = reception.stats();
+        assert_eq!((stats.packets, stats.lost, stats.jitter_us), (50, 0, 0));
+        assert_eq!((stats.duplicate, stats.reordered), (0, 0));
+    }
+
+    #[test]
     fn an_event_that_keeps_its_timestamp_is_no_jitter() {
         let mut reception = Reception::default();
         for n in 0..20_u16 {
