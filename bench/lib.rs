@@ -100,11 +100,7 @@ impl Default for Bench {
         let local = "192.0.2.1:5060".parse().expect("an address");
         let node = Node {
             plan: Arc::new(plan()),
-            setup: Setup {
-                locals: vec![Local::new(Transport::Udp, local)],
-                media: local.ip(),
-                latch: Latch::Strict,
-            },
+            setup: Setup { locals: vec![Local::new(Transport::Udp, local)], latch: Latch::Strict },
             ports: Vec::new(),
             quarantine: Duration::ZERO,
             seed: [7; 24],

@@ -193,8 +193,8 @@ fn check_sockets(draft: &Draft, error: &mut impl FnMut(&str, String)) {
     }
     let (first, last) = draft.media.ports;
     for (name, address) in &udp {
-        let media = SocketAddr::new(draft.media.bind, address.port());
-        if (first..=last).contains(&address.port()) && collide(media, *address) {
+        let mut media = draft.media.binds().map(|ip| SocketAddr::new(ip, address.port()));
+        if (first..=last).contains(&address.port()) && media.any(|m| collide(m, *address)) {
             error("media.ports", format!("{first}-{last} takes the port of {name}"));
         }
     }

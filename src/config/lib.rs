@@ -160,6 +160,10 @@ pub struct Media {
     pub bind: IpAddr,
     /// The address that SDP names; `None`: as for SIP.
     pub advertise: Option<IpAddr>,
+    /// Where it is bound for IPv6 too, beside an IPv4 `bind`.
+    pub bind6: Option<IpAddr>,
+    /// The IPv6 address that SDP names; `None`: as for SIP, or as bound.
+    pub advertise6: Option<IpAddr>,
     /// First port, even, and last port of the range.
     pub ports: (u16, u16),
     /// Whether there is a relay at all.
@@ -174,6 +178,13 @@ pub struct Media {
     pub quality_interval_s: u32,
     /// How long a worker polls before it sleeps, microseconds.
     pub busy_poll_us: u32,
+}
+
+impl Media {
+    /// The addresses on which ports are bound: one of each family at most.
+    pub fn binds(&self) -> impl Iterator<Item = IpAddr> {
+        std::iter::once(self.bind).chain(self.bind6)
+    }
 }
 
 /// Whether there is a relay.

@@ -65,7 +65,7 @@ pub(crate) fn sip(root: &mut Section<'_>, around: &Surroundings<'_>) -> (Sip, Se
             section.error("bind", "nothing to listen on".to_owned());
         }
     }
-    sip.advertise = advertise(&mut section);
+    sip.advertise = advertise(&mut section, "advertise");
     sip.nameservers = nameservers(&mut section);
     let stamps = [("kernel", true), ("user", false)];
     sip.kernel_stamps = section.word("rx_timestamps", &stamps, true);
@@ -223,13 +223,36 @@ fn bind(value: &Value<'_>, text: &str, sip: &mut Sip) {
     }
 }
 
-fn advertise(section: &mut Section<'_>) -> Option<IpAddr> {
-    let text = section.text("advertise").filter(|t| t != "auto")?;
+fn advertise(section: &mut Section<'_>, key: &str) -> Option<IpAddr> {
+    let text = section.text(key).filter(|t| t != "auto")?;
     let address = text.parse::<IpAddr>().ok().filter(|a| !a.is_unspecified());
     if address.is_none() {
-        section.error("advertise", format!("`{text}` is neither `auto` nor an address"));
+        section.error(key, format!("`{text}` is neither `auto` nor an address"));
     }
     address
+}
+
+/// The second family of the RTP plane.
+fn media6(section: &mut Section<'_>, media: &mut Media) {
+    if let Some(text) = section.text("bind6") {
+        match text.parse() {
+            Ok(_) if media.bind.is_ipv6() => {
+                let what = "`bind` is an IPv6 address already: set `bind` to the IPv4 one";
+                section.error("bind6", what.to_owned());
+            }
+            Ok(IpAddr::V6(address)) => media.bind6 = Some(address.into()),
+            _ => section.error("bind6", format!("`{text}` is no IPv6 address")),
+        }
+    }
+    media.advertise6 = advertise(section, "advertise6");
+    if media.advertise6.is_some_and(|address| address.is_ipv4()) {
+        section.error("advertise6", "is no IPv6 address: that is `advertise`".to_owned());
+    } else if media.advertise6.is_some() && !media.binds().any(|bind| bind.is_ipv6()) {
+        section.error("advertise6", "no IPv6 address is bound: set `bind6`".to_owned());
+    }
+    if media.advertise.is_some_and(|a| media.binds().all(|b| b.is_ipv4() != a.is_ipv4())) {
+        section.error("advertise", "is of a family in which nothing is bound".to_owned());
+    }
 }
 
 /// Reads `[media]`.
@@ -237,6 +260,8 @@ pub(crate) fn media(root: &mut Section<'_>) -> Media {
     let mut media = Media {
         bind: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         advertise: None,
+        bind6: None,
+        advertise6: None,
         ports: (10_000, 20_000),
         mode: MediaMode::Relay,
         latch: Latch::Strict,
@@ -252,7 +277,8 @@ pub(crate) fn media(root: &mut Section<'_>) -> Media {
             Err(_) => section.error("bind", format!("`{text}` is no address")),
         }
     }
-    media.advertise = advertise(&mut section);
+    media.advertise = advertise(&mut section, "advertise");
+    media6(&mut section, &mut media);
     if let Some(text) = section.text("ports") {
         match ports(&text) {
             Ok(range) => media.ports = range,

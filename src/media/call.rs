@@ -70,6 +70,8 @@ pub(crate) struct Leg {
     claim: Claim,
     rtp: Gate,
     rtcp: Gate,
+    /// The peer takes RTCP where it takes RTP (RFC 5761).
+    muxes: bool,
     pub(crate) reception: Reception,
     /// When the last RTP packet was accepted.
     last: Option<Moment>,
@@ -144,6 +146,7 @@ impl Leg {
             claim,
             rtp: Gate::default(),
             rtcp: Gate::default(),
+            muxes: false,
             reception: Reception::default(),
             last: None,
             forwards: History::default(),
@@ -190,7 +193,19 @@ impl Leg {
         }
     }
 
+    /// Which of this leg's ports sends what is of this kind.
+    pub(crate) fn channel(&self, kind: Fate) -> Channel {
+        if kind == Fate::Rtcp && !self.muxes { Channel::Rtcp } else { Channel::Rtp }
+    }
+
+    /// Other ports for the same leg: nobody is named there yet.
+    pub(crate) fn move_to(&mut self, claim: Claim) {
+        self.claim = claim;
+        self.name_peer(None);
+    }
+
     fn name_peer(&mut self, media: Option<PeerMedia>) {
+        self.muxes = media.as_ref().is_some_and(|m| m.rtp == m.rtcp);
         let source = media.as_ref().and_then(|m| m.source);
         let (rtp, rtcp) = media.map(|m| ((m.rtp, m.latch.clone()), (m.rtcp, m.latch))).unzip();
         self.rtp.name(rtp, source);
@@ -226,7 +241,8 @@ impl Leg {
         let is_candidate = verdict == Verdict::Candidate;
         let header = match kind {
             Kind::Rtcp => {
-                if is_candidate {
+                // Beside RTP it takes no lock: which source of RTP is believed, RTP says.
+                if is_candidate && channel == Channel::Rtcp {
                     gate.lock(packet.source);
                 }
                 return (Fate::Rtcp, false);

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cooee_model::ids::{Family, Lease};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::error::Error;
@@ -21,8 +22,11 @@ use crate::socket::{Socket, SocketOptions};
 #[derive(Debug)]
 pub struct Pool {
     first: u16,
-    /// The pair of the even port `first + 2 * place`; `None`: in use by another program.
-    pairs: Vec<Option<Arc<Pair>>>,
+    /// Pairs in one family.
+    width: usize,
+    /// For each family that is bound, the pairs from the even port `first` on; `None`: in use by
+    /// another program.
+    banks: Vec<(Family, Vec<Option<Arc<Pair>>>)>,
 }
 
 /// An RTP socket on an even port and an RTCP socket on the next.
@@ -42,7 +46,8 @@ pub(crate) struct Claim {
 
 impl Pool {
     /// Binds every even port of `ports` that has its odd neighbour there too, with that neighbour,
-    /// on `ip`. What is sent carries `dscp` (RFC 2474; 46: expedited forwarding).
+    /// on each of `ips`: one of each family at most. What is sent carries `dscp` (RFC 2474; 46:
+    /// expedited forwarding).
     ///
     /// Raises the process's soft limit of file descriptors to the hard one. Pairs that other
     /// programs hold are left out, with a warning.
@@ -50,54 +55,64 @@ impl Pool {
     /// # Errors
     /// The range overlaps the ephemeral ports, the descriptors do not suffice, no pair is free, or
     /// the kernel refuses for another reason than a port in use.
-    pub fn bind(ip: IpAddr, ports: RangeInclusive<u16>, dscp: u8) -> Result<Self, Error> {
+    pub fn bind(ips: &[IpAddr], ports: RangeInclusive<u16>, dscp: u8) -> Result<Self, Error> {
         let (range_first, last) = (*ports.start(), *ports.end());
         let first = range_first.checked_next_multiple_of(2).filter(|even| *even < last);
         let no_pair = Error::NoPair { first: range_first, last };
         let Some(first) = first else { return Err(no_pair) };
         refuse_ephemeral(&ports)?;
-        let count = u64::from(last - first).div_ceil(2);
-        raise_descriptors(count)?;
+        let width = usize::from((last - first).div_ceil(2));
+        raise_descriptors((width * ips.len()) as u64)?;
 
         let recv_buffer = Some(RTP_RECV_BUFFER_BYTES);
         let options = SocketOptions { recv_buffer, dscp, shut: true, hears_icmp: false };
-        let mut pairs = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        for port in (first..last).step_by(2) {
-            pairs.push(bind_pair(ip, port, options)?.map(Arc::new));
-        }
-        let pool = Self { first, pairs };
-        if pool.pairs.iter().all(Option::is_none) {
-            return Err(Error::EmptyPool { ip, first: range_first, last });
-        }
-        if pool.skipped() > 0 {
-            let (skipped, bound) = (pool.skipped(), pool.ports().len());
-            tracing::warn!(%ip, skipped, bound, "RTP port pairs in use by other programs");
+        let mut pool = Self { first, width, banks: Vec::with_capacity(ips.len()) };
+        for &ip in ips {
+            let mut pairs = Vec::with_capacity(width);
+            for port in (first..last).step_by(2) {
+                pairs.push(bind_pair(ip, port, options)?.map(Arc::new));
+            }
+            let bound = pairs.iter().flatten().count();
+            if bound == 0 {
+                return Err(Error::EmptyPool { ip, first: range_first, last });
+            }
+            if bound < width {
+                let skipped = width - bound;
+                tracing::warn!(%ip, skipped, bound, "RTP port pairs in use by other programs");
+            }
+            pool.banks.push((Family::of(ip), pairs));
         }
         Ok(pool)
     }
 
-    /// The even ports that can be leased, ascending.
-    pub fn ports(&self) -> Vec<u16> {
-        let evens = (self.first..=u16::MAX).step_by(2);
-        evens.zip(&self.pairs).filter(|(_, pair)| pair.is_some()).map(|(port, _)| port).collect()
+    /// The even ports that can be leased in a family, ascending.
+    pub fn ports(&self, family: Family) -> Vec<u16> {
+        let banks = self.banks.iter().filter(|bank| bank.0 == family);
+        let evens = |bank: &'_ (Family, Vec<_>)| {
+            let evens = (self.first..=u16::MAX).step_by(2).zip(&bank.1);
+            evens.filter(|(_, pair)| Option::is_some(pair)).map(|(port, _)| port).collect()
+        };
+        banks.map(evens).next().unwrap_or_default()
     }
 
     /// Pairs of the range that other programs hold.
     pub fn skipped(&self) -> usize {
-        self.pairs.iter().filter(|pair| pair.is_none()).count()
+        self.banks.iter().flat_map(|bank| &bank.1).filter(|pair| pair.is_none()).count()
     }
 
     /// Places of pairs, bound or not.
     pub(crate) fn places(&self) -> usize {
-        self.pairs.len()
+        self.width * self.banks.len()
     }
 
-    /// Takes the pair of the even port `port`, unless it is not ours or taken.
-    pub(crate) fn claim(&self, port: u16) -> Option<Claim> {
-        let offset = port.checked_sub(self.first).filter(|offset| offset % 2 == 0)?;
-        let place = usize::from(offset / 2);
-        let pair = self.pairs.get(place)?.as_ref()?;
+    /// Takes a pair, unless it is not ours or taken.
+    pub(crate) fn claim(&self, lease: Lease) -> Option<Claim> {
+        let offset = lease.port.checked_sub(self.first).filter(|offset| offset % 2 == 0)?;
+        let offset = usize::from(offset / 2);
+        let bank = self.banks.iter().position(|bank| bank.0 == lease.family)?;
+        let pair = self.banks.get(bank)?.1.get(offset)?.as_ref()?;
         let was_taken = pair.taken.swap(true, Ordering::AcqRel);
+        let place = bank * self.width + offset;
         (!was_taken).then(|| Claim { pair: Arc::clone(pair), place })
     }
 }
@@ -223,22 +238,35 @@ mod tests {
     fn pairs_in_use_elsewhere_are_left_out() {
         let ip: IpAddr = "127.11.0.1".parse().unwrap();
         let other = std::net::UdpSocket::bind((ip, 20_003)).unwrap();
-        let pool = Pool::bind(ip, 20_001..=20_006, 46).unwrap();
-        assert_eq!((pool.ports(), pool.skipped()), (vec![20_004], 1));
-        assert!(matches!(Pool::bind(ip, 20_002..=20_003, 46), Err(Error::EmptyPool { .. })));
+        let pool = Pool::bind(&[ip], 20_001..=20_006, 46).unwrap();
+        assert_eq!((pool.ports(Family::V4), pool.skipped()), (vec![20_004], 1));
+        assert!(matches!(Pool::bind(&[ip], 20_002..=20_003, 46), Err(Error::EmptyPool { .. })));
         drop(other);
-        assert!(matches!(Pool::bind(ip, 20_005..=20_006, 46), Err(Error::NoPair { .. })));
+        assert!(matches!(Pool::bind(&[ip], 20_005..=20_006, 46), Err(Error::NoPair { .. })));
     }
 
     #[test]
     fn a_pair_has_one_claim_at_a_time() {
-        let pool = Pool::bind("127.11.0.2".parse().unwrap(), 20_000..=20_003, 0).unwrap();
-        let claim = pool.claim(20_002).unwrap();
-        assert!(pool.claim(20_002).is_none());
-        drop(claim);
-        assert!(pool.claim(20_002).is_some());
+        let pool = Pool::bind(&["127.11.0.2".parse().unwrap()], 20_000..=20_003, 0).unwrap();
+        let claim = |port| pool.claim(Lease { port, epoch: 0, family: Family::V4 });
+        let first = claim(20_002).unwrap();
+        assert!(claim(20_002).is_none());
+        drop(first);
+        assert!(claim(20_002).is_some());
         for port in [19_998, 20_001, 20_004] {
-            assert!(pool.claim(port).is_none(), "{port}");
+            assert!(claim(port).is_none(), "{port}");
         }
+    }
+
+    #[test]
+    fn one_port_is_two_pairs_in_two_families() {
+        let ips = ["127.11.0.3".parse().unwrap(), "::1".parse().unwrap()];
+        let pool = Pool::bind(&ips, 20_100..=20_103, 0).unwrap();
+        assert_eq!(pool.ports(Family::V4), pool.ports(Family::V6));
+        assert_eq!(pool.places(), 4);
+        let claim = |family| pool.claim(Lease { port: 20_102, epoch: 0, family }).unwrap();
+        let (v4, v6) = (claim(Family::V4), claim(Family::V6));
+        assert_eq!((v4.place(), v6.place()), (1, 3));
+        assert!(v6.rtp().local_addr().unwrap().is_ipv6());
     }
 }

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use crate::call::{Call, Channel, Fate};
+use crate::call::{Call, Channel, Fate, Leg};
 use crate::counters::Tally;
 use crate::limits::{COMMANDS_PER_TURN, READY_PER_TURN, RTP_BATCH, RTP_DATAGRAM_BYTES, SWEEP};
 use crate::pool::Pool;
@@ -25,12 +25,7 @@ use crate::socket::{RecvBatch, Socket, boottime_ns, now};
 /// The token of the eventfd that announces orders.
 const BELL: u64 = u64::MAX;
 
-const SOCKETS: [(Side, Channel); 4] = [
-    (Side::A, Channel::Rtp),
-    (Side::A, Channel::Rtcp),
-    (Side::B, Channel::Rtp),
-    (Side::B, Channel::Rtcp),
-];
+const CHANNELS: [Channel; 2] = [Channel::Rtp, Channel::Rtcp];
 
 /// What one RTP thread owns.
 pub(crate) struct Worker<S, E> {
@@ -143,10 +138,14 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
                 locked = Some((packet.source, received));
             }
         }
-        if fates.iter().any(|fate| fate.passes()) {
+        for kind in [Fate::Rtp, Fate::Rtcp] {
+            if !fates.contains(&kind) {
+                continue;
+            }
+            let channel = to.channel(kind);
             match to.gate(channel).destination() {
-                Some(peer) => send(&self.batch, fates, to.socket(channel), peer),
-                None => replace_passing(fates, Fate::NoPeer),
+                Some(peer) => send(&self.batch, (fates, kind), to.socket(channel), peer),
+                None => replace(fates, kind, Fate::NoPeer),
             }
         }
         let sent_ns = boottime_ns();
@@ -197,6 +196,7 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
     fn carry_out(&mut self, command: MediaCommand) -> Option<()> {
         match command {
             MediaCommand::Open { call, a, b, at, timeout } => self.open(call, a, b, at, timeout),
+            MediaCommand::Swap { call, b } => self.swap(call, b),
             MediaCommand::Peer { call, side, media } => {
                 self.call_mut(call)?.name_peer(side, media, now());
                 Some(())
@@ -232,15 +232,20 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         if self.places.contains_key(&id) {
             return None;
         }
-        let (a, b) = (self.pool.claim(a.port)?, self.pool.claim(b.port)?);
+        let (a, b) = (self.pool.claim(a)?, self.pool.claim(b)?);
         let place = a.place();
         let mut call = Box::new(Call::new(id, a, b, at, timeout));
         // A packet that was past the filter when the lease before ended: nothing else tells it
         // from a new one once its stamp is too old to be believed.
-        self.drain(&call);
-        if let Err(error) = self.admit(&mut call, place) {
+        self.drain(&call.a);
+        self.drain(&call.b);
+        let admitted = self
+            .admit(&mut call.a, place, Side::A)
+            .and_then(|()| self.admit(&mut call.b, place, Side::B));
+        if let Err(error) = admitted {
             tracing::error!(call = %id, %error, "a call's RTP ports cannot be opened");
-            self.expel(&call);
+            self.expel(&call.a);
+            self.expel(&call.b);
             return None;
         }
         *self.calls.get_mut(place)? = Some(call);
@@ -249,44 +254,55 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         Some(())
     }
 
-    /// Opens the four sockets of a call and waits for packets on them.
-    fn admit(&self, call: &mut Call, place: usize) -> std::io::Result<()> {
-        call.a.open()?;
-        call.b.open()?;
-        for (side, channel) in SOCKETS {
-            let token = to_token(place, side, channel);
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
-            self.epoll.add(call.leg_mut(side).socket(channel), event)?;
+    /// Puts another port pair under the B leg of a call.
+    fn swap(&mut self, id: CallId, b: Lease) -> Option<()> {
+        let place = *self.places.get(&id)?;
+        let claim = self.pool.claim(b)?;
+        let mut call = self.calls.get_mut(place)?.take()?;
+        self.expel(&call.b);
+        call.b.move_to(claim);
+        self.drain(&call.b);
+        let admitted = self.admit(&mut call.b, place, Side::B);
+        *self.calls.get_mut(place)? = Some(call);
+        if let Err(error) = &admitted {
+            tracing::error!(call = %id, %error, "a call's RTP ports cannot be opened");
+        }
+        admitted.ok()
+    }
+
+    /// Opens both sockets of a leg and waits for packets on them.
+    fn admit(&self, leg: &mut Leg, place: usize, side: Side) -> std::io::Result<()> {
+        leg.open()?;
+        for channel in CHANNELS {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, to_token(place, side, channel));
+            self.epoll.add(leg.socket(channel), event)?;
         }
         Ok(())
     }
 
-    /// Makes the four sockets deaf and throws away what they still hold.
-    fn expel(&mut self, call: &Call) {
-        for leg in [&call.a, &call.b] {
-            for channel in [Channel::Rtp, Channel::Rtcp] {
-                // Fails only for a socket that was never added.
-                let _ = self.epoll.delete(leg.socket(channel));
-            }
-            self.tally.overrun.add(u64::from(leg.shut()));
+    /// Makes both sockets of a leg deaf and throws away what they still hold.
+    fn expel(&mut self, leg: &Leg) {
+        for channel in CHANNELS {
+            // Fails only for a socket that was never added.
+            let _ = self.epoll.delete(leg.socket(channel));
         }
-        self.drain(call);
+        self.tally.overrun.add(u64::from(leg.shut()));
+        self.drain(leg);
     }
 
-    fn drain(&mut self, call: &Call) {
-        for leg in [&call.a, &call.b] {
-            for channel in [Channel::Rtp, Channel::Rtcp] {
-                let thrown = self.batch.drain(leg.socket(channel)) as u64;
-                self.tally.packets_in.add(thrown);
-                self.tally.stale.add(thrown);
-            }
+    fn drain(&mut self, leg: &Leg) {
+        for channel in CHANNELS {
+            let thrown = self.batch.drain(leg.socket(channel)) as u64;
+            self.tally.packets_in.add(thrown);
+            self.tally.stale.add(thrown);
         }
     }
 
     fn close(&mut self, id: CallId) -> Option<()> {
         let place = self.places.remove(&id)?;
         let call = self.calls.get_mut(place)?.take()?;
-        self.expel(&call);
+        self.expel(&call.a);
+        self.expel(&call.b);
         self.tally.active.subtract(1);
         let (a, b) = (call.a.reception.stats(), call.b.reception.stats());
         // The pairs are free again before anyone can hear that they are.
@@ -305,27 +321,32 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
     }
 }
 
-/// Sends what passes to `peer`; what the kernel does not take becomes [`Fate::Unsent`].
-fn send(batch: &RecvBatch, fates: &mut [Fate], socket: &Socket, peer: std::net::SocketAddr) {
+/// Sends what is of one kind to `peer`; what the kernel does not take becomes [`Fate::Unsent`].
+fn send(
+    batch: &RecvBatch,
+    (fates, kind): (&mut [Fate], Fate),
+    socket: &Socket,
+    peer: std::net::SocketAddr,
+) {
     let mut done = 0;
     loop {
         let left = batch.packets().zip(fates.iter()).skip(done);
-        let passing = left.filter(|(_, fate)| fate.passes());
+        let passing = left.filter(|(_, fate)| **fate == kind);
         let sent = socket.send(passing.map(|(packet, _)| (packet.bytes, peer)));
         let Some(why) = sent.stopped else { return };
-        let passing = fates.iter().enumerate().skip(done).filter(|(_, fate)| fate.passes());
+        let passing = fates.iter().enumerate().skip(done).filter(|(_, fate)| **fate == kind);
         let Some((place, _)) = passing.take(sent.count + 1).last() else { return };
         let Some(unsent) = fates.get_mut(place..) else { return };
         if why.kind() == std::io::ErrorKind::WouldBlock {
-            return replace_passing(unsent, Fate::Unsent);
+            return replace(unsent, kind, Fate::Unsent);
         }
-        replace_passing(unsent.get_mut(..1).unwrap_or_default(), Fate::Unsent);
+        replace(unsent.get_mut(..1).unwrap_or_default(), kind, Fate::Unsent);
         done = place + 1;
     }
 }
 
-fn replace_passing(fates: &mut [Fate], with: Fate) {
-    fates.iter_mut().filter(|fate| fate.passes()).for_each(|fate| *fate = with);
+fn replace(fates: &mut [Fate], kind: Fate, with: Fate) {
+    fates.iter_mut().filter(|fate| **fate == kind).for_each(|fate| *fate = with);
 }
 
 fn to_token(place: usize, side: Side, channel: Channel) -> u64 {

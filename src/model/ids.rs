@@ -1,6 +1,7 @@
 //! Names of things: calls, legs, port leases, facts.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use minicbor::{Decode, Encode};
@@ -131,6 +132,26 @@ impl fmt::Display for Side {
     }
 }
 
+/// An address family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Family {
+    /// IPv4.
+    #[default]
+    #[n(0)]
+    V4,
+    /// IPv6.
+    #[n(1)]
+    V6,
+}
+
+impl Family {
+    /// That of an address.
+    pub const fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
 /// The use of one RTP/RTCP port pair by one leg, from lease to release.
 ///
 /// The epoch grows with each lease of the same pair, so that a late word about an earlier use is
@@ -144,6 +165,9 @@ pub struct Lease {
     /// How many times this pair had been leased when this lease began.
     #[n(1)]
     pub epoch: u32,
+    /// The family in which the pair is bound.
+    #[n(2)]
+    pub family: Family,
 }
 
 /// A record of the journal, strictly growing over the life of a node.

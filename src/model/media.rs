@@ -27,6 +27,14 @@ pub enum MediaCommand {
         /// After this long without a packet from either side: [`MediaEvent::Silent`]. Zero: never.
         timeout: Duration,
     },
+    /// Gives the B leg another port pair, since the peer that is called now speaks the other
+    /// address family. Nothing is forwarded until that peer is named.
+    Swap {
+        /// The call.
+        call: CallId,
+        /// The pair that the B leg's peer sends to from now on.
+        b: Lease,
+    },
     /// Says where a leg's peer wants its media and which sources are believed.
     Peer {
         /// The call.
@@ -63,6 +71,7 @@ impl MediaCommand {
     pub const fn call(&self) -> CallId {
         match self {
             Self::Open { call, .. }
+            | Self::Swap { call, .. }
             | Self::Peer { call, .. }
             | Self::Mark { call, .. }
             | Self::Hold { call, .. }
@@ -76,7 +85,8 @@ impl MediaCommand {
 pub struct PeerMedia {
     /// Where RTP goes (`c=` and `m=`).
     pub rtp: SocketAddr,
-    /// Where RTCP goes: `a=rtcp` (RFC 3605), else the next port.
+    /// Where RTCP goes: as `rtp` where both share a port (RFC 5761), else what `a=rtcp` names
+    /// (RFC 3605), else the next port.
     pub rtcp: SocketAddr,
     /// Which sources are believed.
     pub latch: Latch,

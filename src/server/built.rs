@@ -44,6 +44,8 @@ impl Built {
             ("sip.t1_ms", self.t1_ms == loaded.plan.settings.t1_ms),
             ("media.bind", self.media.bind == media.bind),
             ("media.advertise", self.media.advertise == media.advertise),
+            ("media.bind6", self.media.bind6 == media.bind6),
+            ("media.advertise6", self.media.advertise6 == media.advertise6),
             ("media.ports", self.media.ports == media.ports),
             ("media.mode", self.media.mode == media.mode),
             ("media.dscp", self.media.dscp == media.dscp),

@@ -1,5 +1,6 @@
 //! A node: a configuration put to work, and taken down again in order.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +14,11 @@ use cooee_journal::shared::{Meter as JournalMeter, Position};
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_model::command::{Command, Leave};
+use cooee_model::ids::Family;
 use cooee_model::media::Latch;
 use cooee_model::moment::Moment;
 use cooee_signalling::call::context::{Output, Setup};
+use cooee_signalling::call::pool::Ports;
 use cooee_signalling::message::address::host;
 use cooee_signalling::profile::plan::Plan;
 use cooee_signalling::switch::input::Input;
@@ -95,7 +98,7 @@ impl Node {
             return Err(Error::NoSocket);
         }
         let pool = media_pool(loaded)?;
-        let ports = pool.as_ref().map(Pool::ports).unwrap_or_default();
+        let ports = pool.as_ref().map(|pool| ports_of(pool, loaded)).unwrap_or_default();
         let (inbox, letters) = inbox()?;
         let relay = pool.map(|pool| start_relay(pool, loaded, &telemetry, &inbox)).transpose()?;
 
@@ -111,7 +114,7 @@ impl Node {
 
         let latch = latch_of(loaded);
         let reached = locals.clone();
-        let setup = Setup { locals, media: media_address(loaded), latch };
+        let setup = Setup { locals, latch };
         let seed = clock::seed()?;
         let quarantine = QUARANTINE;
         let node = SwitchNode { plan: Arc::clone(&plan), setup, ports, quarantine, seed };
@@ -376,7 +379,8 @@ fn media_pool(loaded: &Loaded) -> Result<Option<Pool>, Error> {
         return Ok(None);
     }
     let (first, last) = loaded.media.ports;
-    let pool = Pool::bind(loaded.media.bind, first..=last, loaded.media.dscp)?;
+    let ips: Vec<_> = loaded.media.binds().collect();
+    let pool = Pool::bind(&ips, first..=last, loaded.media.dscp)?;
     if pool.skipped() > 0 {
         tracing::warn!(skipped = pool.skipped(), "RTP port pairs are used by others");
     }
@@ -404,9 +408,18 @@ fn start_relay(
     Ok(relay)
 }
 
-fn media_address(loaded: &Loaded) -> std::net::IpAddr {
-    let told = loaded.media.advertise.or(loaded.sip.advertise);
-    told.unwrap_or_else(|| reachable(loaded.media.bind))
+/// The ports of each family, with the address that descriptions name: what is told for media, else
+/// for SIP, else what is bound.
+fn ports_of(pool: &Pool, loaded: &Loaded) -> Vec<Ports> {
+    let media = &loaded.media;
+    let told = [media.advertise6, media.advertise, loaded.sip.advertise];
+    let ports = |bind: IpAddr| {
+        let family = Family::of(bind);
+        let told = told.into_iter().flatten().find(|told| Family::of(*told) == family);
+        let address = told.unwrap_or_else(|| reachable(bind));
+        Ports { address, evens: pool.ports(family) }
+    };
+    media.binds().map(ports).collect()
 }
 
 fn journal_settings(loaded: &Loaded, position: Position) -> JournalSettings {

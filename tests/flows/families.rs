@@ -1,14 +1,6 @@
 //! Row 97, signalling: one leg over IPv4 and the other over IPv6. Each peer is told addresses of
 //! its own family alone. And loops over IPv6, however an address is written.
 
-use std::net::SocketAddr;
-
-use bytes::Bytes;
-use cooee_signalling::leg::dialog::Local;
-use cooee_signalling::message::transport::Transport;
-use cooee_signalling::switch::input::Input;
-use cooee_signalling::transaction::flow::Flow;
-
 use crate::world::*;
 
 const B4: &str = "udp:198.51.100.20:5060";
@@ -17,24 +9,6 @@ const A6: &str = "[2001:db8:a::10]:5060";
 /// A proxy between us and B.
 const PROXY6: &str = "[2001:db8:b::99]:5070";
 const OURS6: &str = "[2001:db8::1]:5060";
-/// Our socket for IPv6.
-const SOCKET6: u16 = 2;
-
-/// A node that also speaks by IPv6, as changed.
-fn node(changes: &[(&str, &str)]) -> World {
-    let mut w = World::changed(changes);
-    w.restart_with(|node| {
-        let local = Local::new(Transport::Udp, OURS6.parse().unwrap());
-        node.setup.locals.push(local);
-    });
-    w
-}
-
-fn by_v6(w: &mut World, source: &str, text: String) {
-    let remote: SocketAddr = source.parse().unwrap();
-    let flow = Flow { transport: Transport::Udp, socket: SOCKET6, remote };
-    w.input(Input::Datagram { flow, received: w.now, bytes: Bytes::from(text) });
-}
 
 /// As the peer by IPv6 writes what the other one of these tests would; its requests come through
 /// the proxy.
@@ -54,7 +28,7 @@ fn assert_v6_alone(text: &str) {
 
 #[test]
 fn flow_97_signalling_a_by_ipv4_b_by_ipv6() {
-    let mut w = node(&[(B4, &format!("udp:{B6}"))]);
+    let mut w = World::changed(&[(B4, &format!("udp:{B6}"))]);
     w.a(invite("", SDP_A));
     let b_invite = w.last_at(B6, "INVITE");
     assert!(b_invite.starts_with("INVITE sip:") && head(&b_invite).contains("@[2001:db8:b::20] "));
@@ -63,10 +37,10 @@ fn flow_97_signalling_a_by_ipv4_b_by_ipv6() {
     assert!(header(&b_invite, "From").contains("@[2001:db8::1]>;tag="), "{b_invite}");
     assert_v6_alone(&b_invite);
     assert_eq!(w.ways.last().map(|f| f.socket), Some(0), "A's 100 by IPv4");
-    assert!(w.ways.iter().any(|f| f.socket == SOCKET6 && f.remote.to_string() == B6));
+    assert!(w.ways.iter().any(|f| f.socket == 2 && f.remote.to_string() == B6));
 
     let routed = format!("Record-Route: <sip:{PROXY6};lr>\r\n");
-    by_v6(&mut w, B6, at_b6(b_says(200, &b_invite, &routed, SDP_B)));
+    w.from(B6, at_b6(b_says(200, &b_invite, &routed, SDP_B)));
     let ack = w.last_at(PROXY6, "ACK");
     assert_eq!(header(&ack, "Route"), format!("<sip:{PROXY6};lr>"));
     assert!(ack.starts_with(&format!("ACK sip:b@{B6} ")), "{ack}");
@@ -81,10 +55,10 @@ fn flow_97_signalling_a_by_ipv4_b_by_ipv6() {
     let again = w.last_at(PROXY6, "INVITE");
     assert!(header(&again, "Contact").contains(OURS6), "{again}");
     assert_v6_alone(&again);
-    by_v6(&mut w, PROXY6, at_b6(b_says(200, &again, "", SDP_B)));
+    w.from(PROXY6, at_b6(b_says(200, &again, "", SDP_B)));
     w.a(a_asks("ACK", 2, &ok, ""));
     w.to_a.clear();
-    by_v6(&mut w, PROXY6, at_b6(b_asks("BYE", 2, &b_invite, "")));
+    w.from(PROXY6, at_b6(b_asks("BYE", 2, &b_invite, "")));
     let bye = w.last_a("BYE");
     assert!(header(&bye, "Via").starts_with("SIP/2.0/UDP 192.0.2.1:5060;"), "{bye}");
     assert!(!head(&bye).contains("2001:db8"), "{bye}");
@@ -96,13 +70,13 @@ fn flow_97_signalling_a_by_ipv4_b_by_ipv6() {
 
 #[test]
 fn flow_97_signalling_a_by_ipv6_b_by_ipv4() {
-    let mut w = node(&[("allow = [\"192.0.2.10\"]", "allow = [\"2001:db8:a::10\"]")]);
+    let mut w = World::changed(&[("allow = [\"192.0.2.10\"]", "allow = [\"2001:db8:a::10\"]")]);
     let as_a6 = |text: String| {
         text.replace(A, A6)
             .replace("@192.0.2.10", "@[2001:db8:a::10]")
             .replace("@192.0.2.1>", "@[2001:db8::1]>")
     };
-    by_v6(&mut w, A6, as_a6(invite("", SDP_A)));
+    w.from(A6, as_a6(invite("", SDP_A)));
     let b_invite = w.last_b("INVITE");
     assert!(header(&b_invite, "Via").starts_with("SIP/2.0/UDP 192.0.2.1:5060;"), "{b_invite}");
     assert!(!head(&b_invite).contains("2001:db8"), "{b_invite}");
@@ -110,13 +84,13 @@ fn flow_97_signalling_a_by_ipv6_b_by_ipv4() {
     let ok = w.last_at(A6, "200 INVITE");
     assert_eq!(header(&ok, "Contact"), format!("<sip:{OURS6}>"));
     assert_v6_alone(&ok);
-    by_v6(&mut w, A6, as_a6(a_asks("ACK", 1, &ok, "")));
+    w.from(A6, as_a6(a_asks("ACK", 1, &ok, "")));
     w.b(b_asks("BYE", 2, &b_invite, ""));
     let bye = w.last_at(A6, "BYE");
     assert!(bye.starts_with(&format!("BYE sip:a@{A6} ")), "{bye}");
     assert!(header(&bye, "Via").starts_with(&format!("SIP/2.0/UDP {OURS6};")), "{bye}");
     assert_v6_alone(&bye);
-    by_v6(&mut w, A6, b_says(200, &bye, "", ""));
+    w.from(A6, b_says(200, &bye, "", ""));
     assert_eq!(w.account().sip_final, 200);
     w.assert_clean();
 }
@@ -124,7 +98,8 @@ fn flow_97_signalling_a_by_ipv6_b_by_ipv4() {
 #[test]
 fn flow_97_signalling_pings_name_us_by_the_family_of_the_peer() {
     let pings = "options_ping = { interval_s = 10 }";
-    let mut w = node(&[(B4, &format!("udp:{B6}")), ("options_ping = { interval_s = 0 }", pings)]);
+    let mut w =
+        World::changed(&[(B4, &format!("udp:{B6}")), ("options_ping = { interval_s = 0 }", pings)]);
     w.pass(std::time::Duration::from_secs(11));
     let options = w.last_at(B6, "OPTIONS");
     assert!(header(&options, "From").starts_with("<sip:[2001:db8::1]>;tag="), "{options}");
@@ -133,7 +108,7 @@ fn flow_97_signalling_pings_name_us_by_the_family_of_the_peer() {
 
 #[test]
 fn flow_20_a_loop_over_ipv6_is_seen_however_our_address_is_written() {
-    let mut w = node(&[("allow = [\"192.0.2.10\"]", "allow = [\"2001:db8:a::10\"]")]);
+    let mut w = World::changed(&[("allow = [\"192.0.2.10\"]", "allow = [\"2001:db8:a::10\"]")]);
     let passed = |host: &str, number: u32| {
         let branch = format!("z9hG4bK00{:08x}{:016x}", 3, 0xfeed);
         let via = format!("Via: SIP/2.0/UDP {host};branch={branch}\r\n");
@@ -142,11 +117,11 @@ fn flow_20_a_loop_over_ipv6_is_seen_however_our_address_is_written() {
     };
     let written = [OURS6, "[2001:db8::1]", "[2001:DB8:0::1]:5060", "[2001:0db8:0:0:0:0:0:1]:5060"];
     for (number, host) in (1..).zip(written) {
-        by_v6(&mut w, A6, passed(host, number));
+        w.from(A6, passed(host, number));
         assert_eq!(w.heard_at(A6), ["482 INVITE"], "{host}");
     }
     for (number, host) in (10..).zip(["[2001:db8::2]:5060", "[2001:db8::1]:5070"]) {
-        by_v6(&mut w, A6, passed(host, number));
+        w.from(A6, passed(host, number));
         assert_eq!(w.heard_at(A6), ["100 INVITE"], "{host}");
     }
 }

@@ -15,6 +15,7 @@ mod headers;
 mod icmp;
 mod lines;
 mod long_requests;
+mod media;
 mod midcall;
 mod odd;
 mod offers;

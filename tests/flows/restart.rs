@@ -195,7 +195,7 @@ fn a_call_whose_ports_or_socket_are_gone_is_closed_on_both_sides() {
         let mut w = World::new();
         talking(&mut w);
         let found = match becomes {
-            "" => w.restart_with(|node| node.ports.retain(|port| *port >= 20_000)),
+            "" => w.restart_with(|node| node.ports[0].evens.retain(|port| *port >= 20_000)),
             _ => w.restart_with(|node| {
                 let local = &mut node.setup.locals[0];
                 local.sent_by = local.sent_by.replace(is, becomes);

@@ -15,6 +15,7 @@ use cooee_model::moment::Moment;
 use cooee_model::portal::Heard;
 use cooee_signalling::call::context::{Output, Record, Setup};
 use cooee_signalling::call::peers::Place;
+use cooee_signalling::call::pool::Ports;
 use cooee_signalling::call::snapshot::Image;
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::name::Name;
@@ -148,7 +149,8 @@ impl World {
         let revision = plan.revision;
         for (trunk, settings) in plan.trunks.iter().enumerate() {
             let place = |(priority, peer): (u16, &Peer)| {
-                let address = SocketAddr::new(peer.host.parse().unwrap(), peer.port.unwrap());
+                let host = peer.host.trim_matches(['[', ']']);
+                let address = SocketAddr::new(host.parse().unwrap(), peer.port.unwrap());
                 Place { priority, ..Place::new(peer.transport.unwrap_or(Transport::Udp), address) }
             };
             let peers: Vec<_> = (0_u16..).zip(&settings.peers).map(place).collect();
@@ -298,7 +300,10 @@ impl World {
     }
 
     pub fn from(&mut self, source: &str, text: impl Into<String>) {
-        let flow = Flow { transport: Transport::Udp, socket: 0, remote: source.parse().unwrap() };
+        let remote: SocketAddr = source.parse().unwrap();
+        // The third of our sockets is the IPv6 one.
+        let socket = if remote.is_ipv4() { 0 } else { 2 };
+        let flow = Flow { transport: Transport::Udp, socket, remote };
         let bytes = Bytes::from(text.into());
         self.input(Input::Datagram { flow, received: self.now, bytes });
     }
@@ -414,14 +419,20 @@ fn switch_of(text: &str, now: Moment, seed: u8) -> Switch {
 
 fn node_of(text: &str, seed: u8) -> Node {
     let ours = |transport| Local::new(transport, "192.0.2.1:5060".parse().unwrap());
+    let ours6 = Local::new(Transport::Udp, "[2001:db8::1]:5060".parse().unwrap());
+    let ports = |address: &str| Ports {
+        address: address.parse().unwrap(),
+        evens: (10_000..10_040).step_by(2).collect(),
+    };
+    let mut both = vec![ports("192.0.2.1"), ports("2001:db8::1")];
+    both.truncate(if text.contains("bind6") { 2 } else { 1 });
     Node {
         plan: plan_of(text),
         setup: Setup {
-            locals: vec![ours(Transport::Udp), ours(Transport::Tcp)],
-            media: "192.0.2.1".parse().unwrap(),
+            locals: vec![ours(Transport::Udp), ours(Transport::Tcp), ours6],
             latch: Latch::Strict,
         },
-        ports: (10_000..10_040).step_by(2).collect(),
+        ports: both,
         quarantine: Duration::from_secs(5),
         seed: [seed; 24],
     }

@@ -8,9 +8,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use cooee_media::socket;
-use cooee_model::ids::{CallId, Lease};
+use cooee_model::ids::CallId;
 use cooee_model::media::{MediaCommand, MediaEvent};
-use peers::{RELAY_PORT_A, World};
+use peers::{RELAY_PORT_A, World, lease};
 
 #[test]
 fn a_thousand_calls_leave_nothing_behind() {
@@ -21,7 +21,7 @@ fn a_thousand_calls_leave_nothing_behind() {
         for n in 0..50_u16 {
             let call = CallId(round * 50 + u128::from(n));
             let (a, b) = (RELAY_PORT_A + n * 4, RELAY_PORT_A + n * 4 + 2);
-            let (a, b) = (Lease { port: a, epoch: 0 }, Lease { port: b, epoch: 0 });
+            let (a, b) = (lease(a), lease(b));
             let at = socket::now();
             let timeout = Duration::from_secs(60);
             world.send(MediaCommand::Open { call, a, b, at, timeout });

@@ -6,9 +6,9 @@ mod peers;
 use std::time::Duration;
 
 use cooee_media::socket;
-use cooee_model::ids::{CallId, Lease, Side};
+use cooee_model::ids::{CallId, Side};
 use cooee_model::media::{Latch, MediaCommand};
-use peers::{RELAY_PORT_A, RELAY_PORT_B, Talk, World, rtcp, rtp};
+use peers::{RELAY_PORT_A, RELAY_PORT_B, Talk, World, lease, rtcp, rtp};
 
 const STRANGER: u8 = 66;
 
@@ -160,8 +160,7 @@ fn a_stamp_older_than_the_lease_is_stale() {
     let call = CallId(5);
     // A lease that begins later than its packets come, as for a packet still in the socket.
     let at = socket::now() + Duration::from_secs(3600);
-    let (lease_a, lease_b) =
-        (Lease { port: RELAY_PORT_A, epoch: 0 }, Lease { port: RELAY_PORT_B, epoch: 0 });
+    let (lease_a, lease_b) = (lease(RELAY_PORT_A), lease(RELAY_PORT_B));
     let timeout = Duration::ZERO;
     world.send(MediaCommand::Open { call, a: lease_a, b: lease_b, at, timeout });
     world.name(call, Side::A, a.addr, Latch::Strict);

@@ -2,7 +2,7 @@
 //! decisions go.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,8 +177,6 @@ impl Ids {
 pub struct Setup {
     /// Our sockets in the order of `Flow::socket`.
     pub locals: Vec<Local>,
-    /// The address that media is wanted at.
-    pub media: IpAddr,
     /// Which sources of media are believed where the trunk names no networks.
     pub latch: Latch,
 }

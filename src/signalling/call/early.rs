@@ -13,6 +13,7 @@ use crate::leg::offer_answer::{Description, agree};
 use crate::leg::reliable::FORKS;
 use crate::leg::uas::Passed;
 use crate::message::sdp;
+use crate::message::sdp::rewrite::completed;
 use crate::transaction::key::Token;
 
 use cooee_model::ids::Side;
@@ -68,7 +69,7 @@ impl Call {
             return Vec::new();
         }
         let whole = match &self.invite {
-            Some(invite) if self.path != Path::Bypass => sdp::completed(sdp_of(invite), body),
+            Some(invite) if self.path != Path::Bypass => completed(sdp_of(invite), body),
             _ => None,
         };
         let body = whole.as_deref().unwrap_or(body);

@@ -136,8 +136,10 @@ impl Call {
         if self.relays.len() >= RELAYS {
             return self.reply(cx, from, server, &request, 500);
         }
-        if self.path == Path::Relayed && is_fax(sdp_of(&request)) {
-            // The relay knows audio alone: the call goes on as it was.
+        if self.path == Path::Relayed
+            && (is_fax(sdp_of(&request)) || self.changes_family(from, offer.as_ref()))
+        {
+            // The relay knows audio alone, and its ports stay: the call goes on as it was.
             return self.reply(cx, from, server, &request, 488);
         }
         let there = offer.as_ref().and(self.leg(other));

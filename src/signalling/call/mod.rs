@@ -15,9 +15,9 @@
 //! what passes while it is up, [`early`], [`reliable`], [`waiting`] what A hears before the answer,
 //! [`update`] what passes without an INVITE, [`refer`] transfers, [`hangup`] who ended it and why,
 //! [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who is called
-//! next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is,
-//! [`session`] what keeps it alive, [`snapshot`] what a crash must not take, [`revive`] how it goes
-//! on after one.
+//! next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is, [`media`]
+//! where RTP goes, [`session`] what keeps it alive, [`snapshot`] what a crash must not take,
+//! [`revive`] how it goes on after one.
 
 pub mod answer;
 pub mod context;
@@ -26,6 +26,7 @@ pub mod hangup;
 pub mod late;
 pub mod limits;
 pub mod loads;
+pub mod media;
 pub mod midcall;
 pub mod patch;
 pub mod peers;
@@ -51,7 +52,6 @@ use bytes::Bytes;
 use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{CallId, Lease, Side};
-use cooee_model::media::{Latch, MediaCommand, PeerMedia};
 use cooee_model::moment::Moment;
 
 use crate::call::context::{Cx, Owner, Purpose, Record};
@@ -63,8 +63,6 @@ use crate::call::reliable::Reliable;
 use crate::call::transfer::Transfer;
 use crate::call::tries::Tries;
 use crate::leg::half::{Leg, LegState};
-use crate::leg::offer_answer::Described;
-use crate::message::codecs::{Kept, kept};
 use crate::message::view::Message;
 use crate::profile::decision::{Decision, Slots};
 use crate::profile::plan::Plan;
@@ -246,62 +244,6 @@ impl Call {
         let bytes = leg.write_ack(cseq, local, &branch, sdp);
         leg.ack = Some((cseq, flow, bytes.clone()));
         cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes, measure: None });
-    }
-
-    /// Notes where a leg's peer wants its media, and tells the relay.
-    fn point(&mut self, cx: &mut Cx<'_>, side: Side, described: &Described) {
-        let Some(leg) = self.leg_mut(side) else { return };
-        // A refresh names nothing new: the relay keeps the source that it has found.
-        if leg.pointed == described.digest {
-            return;
-        }
-        leg.pointed = described.digest;
-        leg.media = described.media;
-        leg.source = None;
-        self.tell_relay(cx, side);
-    }
-
-    /// Tells the relay what is known of a leg's media.
-    fn tell_relay(&self, cx: &mut Cx<'_>, side: Side) {
-        let Some(leg) = self.leg(side).filter(|_| self.path == Path::Relayed) else { return };
-        let trunk = cx.core.plan.trunk(&leg.trunk);
-        let latch = match trunk.map(|t| &t.media_allow) {
-            Some(networks) if !networks.is_empty() => Latch::Networks(networks.clone()),
-            _ => cx.core.setup.latch.clone(),
-        };
-        let source = leg.source;
-        let media = leg.media.map(|(rtp, rtcp)| PeerMedia { rtp, rtcp, latch, source });
-        cx.out.media.push(MediaCommand::Peer { call: self.id, side, media });
-    }
-
-    /// A description of the other side under our name on this leg; untouched in bypass.
-    fn redescribe(&mut self, cx: &Cx<'_>, side: Side, body: &[u8]) -> Vec<u8> {
-        if body.is_empty() {
-            return Vec::new();
-        }
-        let (address, audio, leases) = (cx.core.setup.media, self.audio, self.leases);
-        let lease = leases.map(|l| if side == Side::A { l.0 } else { l.1 });
-        match (self.leg_mut(side), lease) {
-            (Some(leg), Some(lease)) => leg.description.write(body, audio, (address, lease.port)),
-            _ => body.to_vec(),
-        }
-    }
-
-    /// What of an offer a leg's trunk gets to see. In bypass descriptions cross untouched.
-    fn kept_for(&self, trunk: &str, offer: &[u8]) -> Kept {
-        match self.plan.trunk(trunk) {
-            Some(trunk) if self.path != Path::Bypass => kept(offer, &trunk.profile.media.codecs),
-            _ => Kept::All,
-        }
-    }
-
-    /// An offer of the other side under our name on this leg, with the codecs that its trunk takes.
-    fn offer_to(&mut self, cx: &Cx<'_>, side: Side, offer: &[u8]) -> Vec<u8> {
-        let kept = self.leg(side).map_or(Kept::All, |leg| self.kept_for(&leg.trunk, offer));
-        match kept {
-            Kept::Part(part) => self.redescribe(cx, side, &part),
-            Kept::All | Kept::Nothing => self.redescribe(cx, side, offer),
-        }
     }
 
     /// Notes where a leg's peer was heard, for peers behind a NAT.

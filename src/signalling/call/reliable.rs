@@ -14,7 +14,7 @@ use crate::call::setup::sdp_of;
 use crate::call::{Call, Path};
 use crate::leg::dialog::response_to;
 use crate::leg::half::Invite;
-use crate::leg::offer_answer::{agree, described};
+use crate::leg::offer_answer::{Described, agree, described};
 use crate::leg::reliable::{Due, Got, RAck, Sent, TAG, Taken};
 use crate::leg::uas::Passed;
 use crate::message::name::Name;
@@ -240,7 +240,8 @@ impl Call {
             && !answer.is_empty()
             && sections(offer) == sections(&answer)
             && agree(offer, &answer);
-        let Some(theirs) = described(offer).filter(|_| fits) else {
+        let fits = |theirs: &Described| fits && !self.changes_family(Side::A, Some(theirs));
+        let Some(theirs) = described(offer).filter(fits) else {
             return self.prack_reply(cx, server, prack, 488, &[]);
         };
         self.point(cx, Side::A, &theirs);

@@ -158,6 +158,9 @@ impl Call {
         let Some(slots) = self.plan.compose(&self.decision, index, context) else {
             return self.refuse_a(cx, 503, "trunk has left the plan");
         };
+        if !self.suit_b(cx, flow.remote.ip()) {
+            return self.refuse_a(cx, 503, "no RTP port in the target's address family");
+        }
         let tag = Token::at(self.slot, cx.core.random()).text();
         let name = Token::at(self.slot, cx.core.random()).text();
         let call_id = format!("{name}@{}", local.address.ip());

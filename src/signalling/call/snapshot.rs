@@ -5,7 +5,7 @@
 //! reads what an earlier one wrote.
 
 use cooee_model::account::{Account, Outcome, Party};
-use cooee_model::ids::{CallId, Side};
+use cooee_model::ids::{CallId, Family, Side};
 use cooee_model::ink;
 use minicbor::{Decode, Encode};
 use std::net::SocketAddr;
@@ -59,6 +59,8 @@ struct ImageOut<'a> {
     b: Option<LegOut<'a>>,
     #[n(6)]
     ports: Option<(u16, u16)>,
+    #[n(77)]
+    families: Option<(Family, Family)>,
     #[n(7)]
     word: &'a Word,
     #[n(40)]
@@ -99,6 +101,8 @@ pub(super) struct LegOut<'a> {
     said: &'a [u8],
     #[n(50)]
     asked: &'a Asked,
+    #[n(78)]
+    mux: Option<bool>,
     #[n(10)]
     life: LegLife,
 }
@@ -121,6 +125,9 @@ pub struct Image {
     pub(super) b: Option<LegImage>,
     #[n(6)]
     ports: Option<(u16, u16)>,
+    /// Those of the ports; `None`: both IPv4.
+    #[n(77)]
+    families: Option<(Family, Family)>,
     #[n(7)]
     #[cbor(default)]
     word: Word,
@@ -165,12 +172,13 @@ impl Image {
         let parts = (self.seq, self.ended, &self.a, &self.b, &self.word, &self.late);
         parts == (whole.seq, whole.ended, &whole.a, &whole.b, &whole.word, &whole.late)
             && (sealed || self.account == whole.account)
-            && (sealed || (&self.ports, &self.life) == (&whole.ports, &whole.life))
+            && (sealed || (self.ports(), &self.life) == (whole.ports(), &whole.life))
     }
 
     /// The port pairs that A and B send to.
-    pub const fn ports(&self) -> Option<(u16, u16)> {
-        self.ports
+    pub fn ports(&self) -> Option<[(Family, u16); 2]> {
+        let (a, b) = self.families.unwrap_or_default();
+        self.ports.map(|(port_a, port_b)| [(a, port_a), (b, port_b)])
     }
 }
 
@@ -203,6 +211,8 @@ pub(super) struct LegImage {
     pub(super) said: Option<minicbor::bytes::ByteVec>,
     #[n(50)]
     pub(super) asked: Option<Asked>,
+    #[n(78)]
+    mux: Option<bool>,
     #[n(10)]
     #[cbor(default)]
     pub(super) life: LegLife,
@@ -213,6 +223,7 @@ impl Call {
     pub fn snapshot(&self) -> Vec<u8> {
         let a_invite = self.invite.as_ref().map_or(&b""[..], |i| head_of(i));
         let ports = self.leases.map(|(a, b)| (a.port, b.port));
+        let families = self.leases.map(|(a, b)| (a.family, b.family));
         let image = ImageOut {
             account: &self.account,
             decision: &self.decision,
@@ -221,6 +232,7 @@ impl Call {
             a: leg_out(&self.a, a_invite),
             b: self.b.as_ref().map(|b| leg_out(b, head(&b.sent))),
             ports,
+            families: families.filter(|both| *both != Default::default()),
             word: &self.word,
             late: LateOut::of(&self.late),
             life: self.life(),
@@ -324,6 +336,7 @@ pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
         session: &leg.session,
         said: if repeats { &leg.said } else { b"" },
         asked: &leg.asked,
+        mux: leg.mux,
         life: leg.life(),
     }
 }
@@ -348,6 +361,7 @@ fn leg_of(side: Side, image: LegImage, locals: &[Local]) -> Leg {
     leg.acked = image.acked;
     leg.holds = image.holds;
     leg.asked = image.asked.unwrap_or_default();
+    leg.mux = image.mux;
     leg.live_again(image.life, locals);
     leg.session = image.session.unwrap_or_default();
     leg.said = image.said.map(Vec::from).unwrap_or_default();

@@ -103,6 +103,8 @@ pub struct Leg {
     pub source: Option<SocketAddr>,
     /// Whether any RTP of the peer was believed so far.
     pub heard: bool,
+    /// Whether the peer takes RTCP where it takes RTP; `None`: it has described nothing yet.
+    pub mux: Option<bool>,
     /// Whether the peer holds the other side.
     pub holds: bool,
     /// Digest of the peer's description that the relay works by; 0: none.
@@ -148,6 +150,7 @@ impl Leg {
             media: None,
             source: None,
             heard: false,
+            mux: None,
             holds: false,
             pointed: 0,
             takes_update: false,

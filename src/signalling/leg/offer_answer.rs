@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use cooee_model::ids::Family;
 use minicbor::{Decode, Encode};
 
-use crate::message::sdp::{Origin, Session, digest, fingerprint, rewrite};
+use crate::message::sdp::rewrite::{Origin, Ours, rewrite};
+use crate::message::sdp::{Session, digest, fingerprint};
 
 /// Our description on one leg. One session id for the life of the leg; the version grows by one
 /// with each description that differs from the last (RFC 3264, 8).
@@ -28,17 +30,21 @@ impl Description {
         Self { id, version: 0, last: 0 }
     }
 
-    /// The other leg's description as ours: our address, `port` for the audio section.
+    /// The other leg's description as ours: our address, `ours` for the audio section.
     /// `audio` is the section that was offered as audio; an answer keeps the offer's order.
-    pub fn write(&mut self, body: &[u8], audio: Option<usize>, at: (IpAddr, u16)) -> Vec<u8> {
-        let (address, port) = at;
-        let draft = rewrite(body, Origin { id: self.id, version: 0, address }, audio, port);
+    pub fn write(
+        &mut self,
+        body: &[u8],
+        audio: Option<usize>,
+        (address, ours): (IpAddr, Ours),
+    ) -> Vec<u8> {
+        let draft = rewrite(body, Origin { id: self.id, version: 0, address }, audio, ours);
         let print = fingerprint(&draft);
         if self.version == 0 || print != self.last {
             self.version += 1;
             self.last = print;
         }
-        rewrite(body, Origin { id: self.id, version: self.version, address }, audio, port)
+        rewrite(body, Origin { id: self.id, version: self.version, address }, audio, ours)
     }
 }
 
@@ -49,6 +55,10 @@ pub struct Described {
     pub audio: Option<usize>,
     /// Where RTP and RTCP go.
     pub media: Option<(std::net::SocketAddr, std::net::SocketAddr)>,
+    /// In which family the peer wants its media, if it names an address.
+    pub family: Option<Family>,
+    /// Whether the peer takes RTCP where it takes RTP.
+    pub mux: bool,
     /// Whether the peer holds us.
     pub holds: bool,
     /// First codec, as `PCMA/8000`.
@@ -65,6 +75,8 @@ pub fn described(body: &[u8]) -> Option<Described> {
     Some(Described {
         audio: audio.map(|a| a.0),
         media,
+        family: audio.and_then(|(_, m)| m.family()),
+        mux: audio.is_some_and(|(_, m)| m.mux),
         holds: audio.is_some_and(|(_, m)| m.holds()),
         codec: audio.map(|(_, m)| m.codec()).unwrap_or_default(),
         digest: digest(body),
@@ -133,7 +145,7 @@ mod tests {
     #[test]
     fn flow_64_the_version_grows_with_changes_only() {
         let mut ours = Description::new(9);
-        let at = ("192.0.2.1".parse().unwrap(), 10_000);
+        let at = ("192.0.2.1".parse().unwrap(), Ours { port: 10_000, mux: None });
         let body = b"v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\nc=IN IP4 1.1.1.1\r\nm=audio 4 RTP/AVP 8\r\n";
         let held = [&body[..], b"a=sendonly\r\n"].concat();
         let version = |text: Vec<u8>| {

@@ -1,6 +1,7 @@
 //! Which codecs of an offer a trunk gets to see.
 
-use crate::message::sdp::{Session, line, lines};
+use crate::message::sdp::rewrite::line;
+use crate::message::sdp::{Session, lines};
 
 /// What is left of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]

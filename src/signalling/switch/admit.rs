@@ -3,6 +3,7 @@
 use cooee_model::account::Role;
 use cooee_model::command::Leave;
 use cooee_model::fact::Refusal;
+use cooee_model::ids::Family;
 use cooee_model::moment::Moment;
 
 use crate::call::Call;
@@ -64,9 +65,10 @@ impl Switch {
         out: &mut Output,
     ) {
         let Some(trunk) = self.proven(now, received, flow, &invite, trunk, out) else { return };
-        if let Err(refusal) = self.may_begin(now, &invite, trunk) {
-            return self.refuse(received, flow, &invite, refusal, out);
-        }
+        let family = match self.may_begin(now, flow, &invite, trunk) {
+            Ok(family) => family,
+            Err(refusal) => return self.refuse(received, flow, &invite, refusal, out),
+        };
         let plan = self.core.plan.clone();
         let decision = match plan.decide(trunk, &invite, received, &self.shown, None) {
             Ok(decision) => decision,
@@ -80,7 +82,7 @@ impl Switch {
             let refusal = (403, Refusal::Unauthorized);
             return self.refuse(received, flow, &invite, refusal, out);
         }
-        let leases = match self.lease_two(now) {
+        let leases = match self.lease_two(now, family) {
             Ok(leases) => leases,
             Err(refusal) => return self.refuse(received, flow, &invite, refusal, out),
         };
@@ -108,12 +110,14 @@ impl Switch {
         self.put_to_rest(slot);
     }
 
+    /// Whether a call may begin, and in which family its media then is.
     fn may_begin(
         &mut self,
         now: Moment,
+        flow: Flow,
         invite: &Message,
         trunk: usize,
-    ) -> Result<(), (u16, Refusal)> {
+    ) -> Result<Family, (u16, Refusal)> {
         if self.draining {
             return Err((503, Refusal::Draining));
         }
@@ -153,14 +157,23 @@ impl Switch {
         if !takes_sdp(invite) {
             return Err((406, Refusal::Unsupported));
         }
-        let anchored = !self.core.plan.settings.media_bypass;
-        if anchored && !body.is_empty() && described(body).is_none_or(|d| d.audio.is_none()) {
-            return Err((488, Refusal::Media));
-        }
+        let family = self.family_of(flow, body)?;
         if self.line_is_busy(invite, trunk) {
             return Err((486, Refusal::Limit));
         }
-        self.within_limits(now, trunk)
+        self.within_limits(now, trunk)?;
+        Ok(family)
+    }
+
+    /// In which family the caller gets its media: as its offer says, else as it speaks to us.
+    fn family_of(&self, flow: Flow, body: &[u8]) -> Result<Family, (u16, Refusal)> {
+        let (pool, spoken) = (&self.core.pool, Family::of(flow.remote.ip()));
+        if self.core.plan.settings.media_bypass || body.is_empty() {
+            return Ok(pool.nearest(spoken));
+        }
+        let offer = described(body).filter(|offer| offer.audio.is_some());
+        let family = offer.map(|offer| offer.family.unwrap_or(pool.nearest(spoken)));
+        family.filter(|family| pool.has(*family)).ok_or((488, Refusal::Media))
     }
 
     /// An operator tells a trunk what it may do.
@@ -242,17 +255,19 @@ impl Switch {
         self.is_full() || flooded.is_some_and(|at| now - at <= OVER) || self.overload.stands(now)
     }
 
+    /// Leases both pairs in one family: where B is called in the other, it is leased anew.
     fn lease_two(
         &mut self,
         now: Moment,
+        family: Family,
     ) -> Result<Option<(cooee_model::ids::Lease, cooee_model::ids::Lease)>, (u16, Refusal)> {
         if self.core.plan.settings.media_bypass {
             return Ok(None);
         }
         let (one, two) = (self.core.random(), self.core.random());
         let full = (503, Refusal::Limit);
-        let a = self.core.pool.lease(now, one).ok_or(full)?;
-        match self.core.pool.lease(now, two) {
+        let a = self.core.pool.lease(now, family, one).ok_or(full)?;
+        match self.core.pool.lease(now, family, two) {
             Some(b) => Ok(Some((a, b))),
             None => {
                 self.core.pool.release(now, a);

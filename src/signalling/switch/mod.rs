@@ -27,7 +27,7 @@ use crate::call::context::{Alarm, Core, Cx, Ids, Output, Owner, Setup};
 use crate::call::hangup::Silence;
 use crate::call::loads::Loads;
 use crate::call::peers::Peers;
-use crate::call::pool::Pool;
+use crate::call::pool::{Pool, Ports};
 use crate::profile::caller_id::Shown;
 use crate::profile::plan::Plan;
 use crate::switch::fence::Proofs;
@@ -46,10 +46,10 @@ use crate::transaction::timers::Timers;
 pub struct Node {
     /// The configuration in force.
     pub plan: Arc<Plan>,
-    /// Our sockets, and where media is wanted.
+    /// Our sockets, and whose media is believed.
     pub setup: Setup,
-    /// The even RTP ports that were bound at start.
-    pub ports: Vec<u16>,
+    /// The RTP ports that were bound at start, by address family.
+    pub ports: Vec<Ports>,
     /// How long a port pair rests after a call.
     pub quarantine: Duration,
     /// 24 random bytes: what strangers must not guess.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cooee_config::secrets::Surroundings;
 use cooee_model::media::Latch;
 use cooee_signalling::call::context::Setup;
+use cooee_signalling::call::pool::Ports;
 use cooee_signalling::leg::dialog::Local;
 use cooee_signalling::message::transport::Transport;
 use cooee_signalling::profile::plan::Plan;
@@ -70,10 +71,12 @@ pub fn node(plan: &Arc<Plan>, rng: &mut Rng) -> Node {
             locals: [Transport::Udp, Transport::Tcp]
                 .map(|transport| Local::new(transport, crate::ua::SWITCH.parse().unwrap()))
                 .into(),
-            media: "192.0.2.1".parse().unwrap(),
             latch: Latch::Strict,
         },
-        ports: (10_000..12_000).step_by(2).collect(),
+        ports: vec![Ports {
+            address: "192.0.2.1".parse().unwrap(),
+            evens: (10_000..12_000).step_by(2).collect(),
+        }],
         quarantine: Duration::from_secs(5),
         seed,
     }

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use cooee_media::counters::Counters;
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_media::socket;
-use cooee_model::ids::{CallId, Lease, Side};
+use cooee_model::ids::{CallId, Family, Lease, Side};
 use cooee_model::media::{Latch, MediaCommand, MediaEvent, PeerMedia, StreamStats};
 use cooee_model::sample::{Sample, Unmeasured};
 
@@ -21,6 +21,11 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 pub const RELAY_PORT_A: u16 = 21_000;
 pub const RELAY_PORT_B: u16 = 21_002;
+
+/// An IPv4 port pair.
+pub const fn lease(port: u16) -> Lease {
+    Lease { port, epoch: 0, family: Family::V4 }
+}
 
 pub struct World {
     pub net: [u8; 2],
@@ -76,8 +81,27 @@ impl World {
     ) -> Self {
         let ip = IpAddr::V4(Ipv4Addr::new(127, net[0], net[1], 1));
         let last = RELAY_PORT_A + pairs * 2 - 1;
-        let pool = Pool::bind(ip, RELAY_PORT_A..=last, 46).unwrap();
-        assert_eq!(pool.ports().len(), usize::from(pairs));
+        let pool = Pool::bind(&[ip], RELAY_PORT_A..=last, 46).unwrap();
+        assert_eq!(pool.ports(Family::V4).len(), usize::from(pairs));
+        Self::on(net, pool, config, samples)
+    }
+
+    /// As `new`, on `::1` too: that address is the whole machine's, so for one test at a time.
+    pub fn of_both(net: [u8; 2], pairs: u16) -> Self {
+        let ips =
+            [IpAddr::V4(Ipv4Addr::new(127, net[0], net[1], 1)), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let ports = RELAY_PORT_A..=RELAY_PORT_A + pairs * 2 - 1;
+        let pool = Pool::bind(&ips, ports, 46).unwrap();
+        assert_eq!(pool.skipped(), 0);
+        Self::on(net, pool, RelayConfig::default(), vec![Unmeasured])
+    }
+
+    fn on<S: Sample + 'static>(
+        net: [u8; 2],
+        pool: Pool,
+        config: RelayConfig,
+        samples: Vec<S>,
+    ) -> Self {
         let (sender, events) = channel();
         let tell = move |event| drop(sender.send(event));
         let relay = Relay::start(pool, &config, samples, tell).unwrap();
@@ -104,8 +128,8 @@ impl World {
     pub fn open(&self, call: CallId, timeout: Duration) {
         self.send(MediaCommand::Open {
             call,
-            a: Lease { port: RELAY_PORT_A, epoch: 0 },
-            b: Lease { port: RELAY_PORT_B, epoch: 0 },
+            a: lease(RELAY_PORT_A),
+            b: lease(RELAY_PORT_B),
             at: socket::now(),
             timeout,
         });
