@@ -1,5 +1,5 @@
-//! `cooee calls list|show|hangup|transfer`: the calls of a running node; `cooee drain` and
-//! `cooee reload`.
+//! `cooee calls list|show|hangup|transfer`: the calls of a running node; `cooee drain`, `undrain`
+//! and `reload`.
 
 use std::io::Write;
 use std::time::Duration;
@@ -201,6 +201,16 @@ fn table(calls: &[Call], out: &mut dyn Write) -> Result<(), Error> {
 pub fn drain(order: &Order, token: Option<&str>, out: &mut dyn Write) -> Result<(), Error> {
     order.at.node(token).ask(Method::POST, "/v1/drain")?;
     writeln!(out, "the node takes no new calls; those that are up go on")?;
+    Ok(())
+}
+
+/// `cooee undrain`: takes new calls again.
+///
+/// # Errors
+/// As [`run`].
+pub fn undrain(order: &Order, token: Option<&str>, out: &mut dyn Write) -> Result<(), Error> {
+    order.at.node(token).ask(Method::DELETE, "/v1/drain")?;
+    writeln!(out, "the node takes new calls again, unless it is about to end")?;
     Ok(())
 }
 

@@ -64,6 +64,8 @@ enum Verb {
     Trunk(trunk::Trunk),
     /// Tells a running node to take no new calls
     Drain(calls::Order),
+    /// Takes a drain back: a running node takes new calls again
+    Undrain(calls::Order),
     /// Tells a running node to read its configuration again, as SIGHUP does
     Reload(calls::Order),
 }
@@ -102,6 +104,7 @@ pub fn main(args: Args) -> ExitCode {
         Verb::Calls(calls) => asked(|token, out| calls::run(&calls, token, out)),
         Verb::Trunk(trunk) => asked(|token, out| trunk::run(&trunk, token, out)),
         Verb::Drain(order) => asked(|token, out| calls::drain(&order, token, out)),
+        Verb::Undrain(order) => asked(|token, out| calls::undrain(&order, token, out)),
         Verb::Reload(order) => asked(|token, out| calls::reload(&order, token, out)),
     }
 }

@@ -21,6 +21,10 @@ pub enum Command {
     },
     /// Takes no new calls; those up run to their end.
     Drain,
+    /// Takes a drain back: new calls are taken again.
+    Undrain,
+    /// The process is to end: a drain that cannot be taken back.
+    End,
     /// Asks each address of a trunk now whether it is there.
     Ping {
         /// The trunk.

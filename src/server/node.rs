@@ -243,9 +243,9 @@ impl Node {
         }
     }
 
-    /// Takes no new calls from now on.
+    /// Takes no new calls from now on: the process is to end.
     pub fn drain(&self) {
-        self.inbox.push(Input::Command(Command::Drain));
+        self.inbox.push(Input::Command(Command::End));
     }
 
     /// How many calls there are.

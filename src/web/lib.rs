@@ -24,6 +24,7 @@
 //! | `POST /v1/trunks/{name}/ping` | ask each address now: 200 with what they say |
 //! | `POST /v1/trunks/{name}/rotate-secret` | reload for the trunk's new secret: 200, or 409 |
 //! | `POST /v1/drain` | take no new calls: 202 |
+//! | `DELETE /v1/drain` | take new calls again: 202 |
 //! | `POST /v1/reload` | read the configuration again: 200, or 422 with all that is wrong |
 //!
 //! On a listener of its own ([`hooks`]): `POST /hooks/bitrix24`, the events of portals.
@@ -138,7 +139,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/readyz", get(node::ready))
         .route("/metrics", get(node::metrics))
         .route("/v1/version", get(node::version))
-        .route("/v1/drain", post(node::drain))
+        .route("/v1/drain", post(node::drain).delete(node::undrain))
         .route("/v1/reload", post(node::reload))
         .route("/v1/trunks", get(trunks::list))
         .route("/v1/trunks/{name}/ping", post(trunks::ping))

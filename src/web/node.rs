@@ -90,8 +90,16 @@ pub(crate) fn not_loaded(refused: Refused) -> Response {
 }
 
 pub(crate) async fn drain(State(admin): State<Admin>) -> Result<Response, Problem> {
-    if !(admin.commands)(Command::Drain) {
+    ordered(&admin, Command::Drain, "drain")
+}
+
+pub(crate) async fn undrain(State(admin): State<Admin>) -> Result<Response, Problem> {
+    ordered(&admin, Command::Undrain, "undrain")
+}
+
+fn ordered(admin: &Admin, order: Command, name: &'static str) -> Result<Response, Problem> {
+    if !(admin.commands)(order) {
         return Err(Problem::unavailable("the engine takes no orders now"));
     }
-    Ok((StatusCode::ACCEPTED, Json(Ordered { ordered: "drain" })).into_response())
+    Ok((StatusCode::ACCEPTED, Json(Ordered { ordered: name })).into_response())
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use cooee_model::command::Command;
+use cooee_signalling::switch::input::Input;
+
 use crate::world::*;
 
 /// The registrar's answer to a REGISTER that it got.
@@ -180,7 +183,7 @@ fn a_drain_unregisters_and_nothing_is_registered_again() {
     let register = w.last_a("REGISTER");
     w.a(says(200, &register, "Expires: 300\r\n"));
     w.to_a.clear();
-    w.input(cooee_signalling::switch::input::Input::Command(cooee_model::command::Command::Drain));
+    w.input(Input::Command(Command::Drain));
     let leaving = w.last_a("REGISTER");
     assert_eq!(header(&leaving, "Expires"), "0");
     assert_eq!((w.switch.gauges().registered, w.switch.gauges().leaving), (0, 1));
@@ -194,4 +197,73 @@ fn a_drain_unregisters_and_nothing_is_registered_again() {
     w.to_a.clear();
     w.pass(Duration::from_secs(600));
     assert!(w.heard_a().is_empty());
+}
+
+/// The REGISTER that leaves within a second, and nothing else before it.
+fn registers(w: &mut World) -> String {
+    w.to_a.clear();
+    for _ in 0..11 {
+        w.pass(Duration::from_millis(100));
+        if !w.to_a.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(w.to_a.len(), 1);
+    w.last_a("REGISTER")
+}
+
+#[test]
+fn a_drain_that_is_taken_back_registers_again() {
+    let mut w = World::with_a_line();
+    let register = registers(&mut w);
+    w.a(says(200, &register, "Expires: 300\r\n"));
+    // The answer to the REGISTER that takes the line away comes late, or never: it is one to
+    // another question, which is not sent again.
+    for answered in [true, false] {
+        w.pass(Duration::from_millis(100));
+        w.to_a.clear();
+        w.input(Input::Command(Command::Drain));
+        let leaving = w.last_a("REGISTER");
+        assert_eq!(header(&leaving, "Expires"), "0");
+        w.input(Input::Command(Command::Undrain));
+        assert_eq!((w.switch.gauges().registered, w.switch.gauges().leaving), (0, 0));
+        let back = registers(&mut w);
+        assert_eq!(header(&back, "Expires"), "300");
+        assert_eq!(header(&back, "Call-ID"), header(&register, "Call-ID"));
+        if answered {
+            w.a(says(200, &leaving, ""));
+            assert_eq!(w.switch.gauges().registered, 0);
+        }
+        w.a(says(200, &back, "Expires: 300\r\n"));
+        assert_eq!(w.switch.gauges().registered, 1);
+    }
+    // One refresh at a time, whatever alarms are left of before.
+    let mut refreshes = 0;
+    for _ in 0..1500 {
+        w.pass(Duration::from_secs(1));
+        let texts = w.to_a.drain(..).map(|m| String::from_utf8_lossy(m.bytes()).into_owned());
+        let refresh = texts.into_iter().find(|text| header(text, "Expires") == "300");
+        if let Some(refresh) = refresh {
+            w.a(says(200, &refresh, "Expires: 300\r\n"));
+            refreshes += 1;
+        }
+    }
+    assert!((6..=8).contains(&refreshes), "{refreshes}");
+}
+
+#[test]
+fn a_reload_in_a_drain_registers_nothing_until_it_is_taken_back() {
+    let mut w = World::with_a_line();
+    let register = registers(&mut w);
+    w.a(says(200, &register, "Expires: 300\r\n"));
+    w.input(Input::Command(Command::Drain));
+    let leaving = w.last_a("REGISTER");
+    w.a(says(200, &leaving, ""));
+    w.to_a.clear();
+    w.reload(|text| text.replace("+61491570156:s3cret", "+61491570157:s3cret"));
+    w.pass(Duration::from_secs(600));
+    assert!(w.heard_a().is_empty());
+    w.input(Input::Command(Command::Undrain));
+    let other = registers(&mut w);
+    assert!(header(&other, "To").contains("+61491570157"), "{other}");
 }

@@ -87,3 +87,24 @@ fn flow_99_a_drain_refuses_new_calls_and_pings_and_lets_the_call_run_to_its_end(
     w.last_a("200 BYE");
     w.assert_clean();
 }
+
+#[test]
+fn a_drain_is_taken_back_unless_the_process_is_to_end() {
+    let mut w = World::new();
+    let order = |w: &mut World, order| w.input(Input::Command(order));
+    order(&mut w, Command::Undrain);
+    order(&mut w, Command::Drain);
+    w.a(another_invite(2));
+    assert_eq!(w.heard_a(), ["503 INVITE"]);
+    order(&mut w, Command::Undrain);
+    w.a(another_invite(3));
+    assert_eq!(w.heard_a(), ["100 INVITE"]);
+    w.a(another_invite(4).replace("INVITE", "OPTIONS"));
+    assert_eq!(w.heard_a(), ["200 OPTIONS"]);
+    for last in [Command::Undrain, Command::Drain, Command::Undrain] {
+        order(&mut w, Command::End);
+        order(&mut w, last);
+        w.a(another_invite(5));
+        assert_eq!(w.heard_a(), ["503 INVITE"]);
+    }
+}

@@ -22,6 +22,7 @@ use crate::switch::limits::{
 };
 use crate::transaction::flow::Flow;
 use crate::transaction::key::Token;
+use crate::transaction::layer::ClientId;
 
 /// One registered line.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ pub struct Line {
     /// How often the registrar has called our time too brief in a row.
     too_brief: u32,
     registered: bool,
+    /// When it is looked after next; other alarms of it mean nothing any more.
+    due: Option<Moment>,
+    /// Its last REGISTER.
+    asked_by: Option<ClientId>,
     /// The moment that is kept for its next REGISTER, where others were due before it.
     slot: Option<Moment>,
     /// Where its last REGISTER went.
@@ -57,6 +62,12 @@ impl Line {
     /// Whether it is being unregistered.
     pub const fn is_leaving(&self) -> bool {
         self.leaving
+    }
+
+    /// Whether it is for this registration, and retired.
+    fn is_former(&self, registration: &Registration) -> bool {
+        let own = &self.registration;
+        self.retired && own.user == registration.user && own.registrar == registration.registrar
     }
 
     /// The place in a plan of the registration that this line is for.
@@ -100,20 +111,37 @@ impl Switch {
             asked: Asked::new(),
             too_brief: 0,
             registered: false,
+            due: None,
+            asked_by: None,
             slot: None,
             flow: None,
             retired: false,
             leaving: false,
         });
-        // A few nodes that start together do not ask together.
+        self.wake_soon(now, self.lines.len() - 1);
+    }
+
+    /// A line registers within a second: a few nodes that start together do not ask together.
+    fn wake_soon(&mut self, now: Moment, at: usize) {
         let spread = Duration::from_millis(self.core.random() % 1000);
-        let line = u32::try_from(self.lines.len() - 1).unwrap_or(u32::MAX);
-        self.core.alarms.set(now, spread, Alarm::Register(line));
+        self.wake_line(now, spread, at);
+    }
+
+    fn wake_line(&mut self, now: Moment, wait: Duration, at: usize) {
+        if let Some(line) = self.lines.get_mut(at) {
+            line.due = Some(now + wait);
+            let alarm = Alarm::Register(u32::try_from(at).unwrap_or(u32::MAX));
+            self.core.alarms.set(now, wait, alarm);
+        }
     }
 
     /// Lines of another plan: those that stay keep their registration, new ones begin, those that
     /// are gone are unregistered.
     pub(super) fn carry_lines(&mut self, now: Moment, old: &Plan) {
+        if self.draining {
+            // No line is wanted; those of the plan in force are if the drain is taken back.
+            return;
+        }
         let plan = self.core.plan.clone();
         let mut kept = Vec::new();
         for at in 0..self.lines.len() {
@@ -148,6 +176,28 @@ impl Switch {
         }
     }
 
+    /// The drain is taken back: the lines of the plan register again.
+    pub(super) fn resume_lines(&mut self, now: Moment) {
+        let plan = self.core.plan.clone();
+        for (at, trunk) in plan.trunks.iter().enumerate() {
+            for registration in &trunk.registrations {
+                let place = self.lines.iter().position(|line| line.is_former(registration));
+                let Some(line) = place.and_then(|p| self.lines.get_mut(p)) else {
+                    self.begin_line(now, at, registration);
+                    continue;
+                };
+                (line.trunk, line.registration) = (at, registration.clone());
+                (line.retired, line.leaving) = (false, false);
+                (line.expires_s, line.failures, line.slot) = (registration.expires_s, 0, None);
+                // One that takes the line away may still be under way.
+                if let Some(client) = line.asked_by.take() {
+                    self.core.tx.abandon(client);
+                }
+                self.wake_soon(now, place.unwrap_or_default());
+            }
+        }
+    }
+
     fn retire(&mut self, now: Moment, at: usize) {
         let Some(line) = self.lines.get_mut(at).filter(|l| !l.retired) else { return };
         line.retired = true;
@@ -155,15 +205,17 @@ impl Switch {
             line.leaving = true;
             line.expires_s = 0;
             line.slot = None;
-            let alarm = Alarm::Register(u32::try_from(at).unwrap_or(u32::MAX));
-            self.core.alarms.set(now, Duration::ZERO, alarm);
+            self.wake_line(now, Duration::ZERO, at);
         }
     }
 
     /// A line's REGISTER is due. Those of one trunk leave one after the other.
     pub(super) fn register(&mut self, now: Moment, at: u32, out: &mut Output) {
         let index = usize::try_from(at).unwrap_or(usize::MAX);
-        let Some(line) = self.lines.get(index).filter(|l| !l.retired || l.leaving) else { return };
+        let wanted =
+            |l: &&mut Line| (!l.retired || l.leaving) && l.due.is_some_and(|d| d.mono <= now.mono);
+        let Some(line) = self.lines.get_mut(index).filter(wanted) else { return };
+        line.due = None;
         let (trunk, slot) = (line.trunk, line.slot);
         let gap = self.gap(trunk);
         let next = self.paces.entry(trunk).or_insert(now);
@@ -176,7 +228,7 @@ impl Switch {
         if waits {
             line.slot = Some(due);
             let wait = Duration::from_nanos(due.mono.saturating_sub(now.mono));
-            return self.core.alarms.set(now, wait, Alarm::Register(at));
+            return self.wake_line(now, wait, index);
         }
         if line.slot.take().is_none_or(|slot| slot <= now) {
             self.send_register(now, at, None, out);
@@ -225,7 +277,10 @@ impl Switch {
         }
         let bytes = writer.finish(b"", b"");
         let owner = Owner::Line(at);
-        self.core.tx.request(now, token, (flow, bytes), (false, owner), None, &mut out.sends);
+        let message = (flow, bytes);
+        let client =
+            self.core.tx.request(now, token, message, (false, owner), None, &mut out.sends);
+        line.asked_by = Some(client);
     }
 
     pub(super) fn registered(
@@ -251,7 +306,7 @@ impl Switch {
                 let spread = u64::from(line.registration.jitter_pct.min(50)) * 10;
                 let part = 800_u64.saturating_sub(random % (spread + 1));
                 let wait = Duration::from_millis(u64::from(granted.max(10)) * part);
-                self.core.alarms.set(now, wait, Alarm::Register(at));
+                self.wake_line(now, wait, index);
             }
             401 | 407 => {
                 let login = Login {
@@ -312,7 +367,7 @@ impl Switch {
         let text =
             format!("line {}: {why}, next try in {} s", line.registration.user, wait.as_secs());
         out.notes.push(Note { call: None, text });
-        self.core.alarms.set(now, wait + jitter, Alarm::Register(at));
+        self.wake_line(now, wait + jitter, index);
     }
 }
 

@@ -23,7 +23,7 @@ use cooee_model::ids::CallId;
 use cooee_model::moment::Moment;
 
 use crate::call::Call;
-use crate::call::context::{Alarm, Core, Cx, Ids, Output, Owner, Setup};
+use crate::call::context::{Alarm, Core, Cx, Ids, Note, Output, Owner, Setup};
 use crate::call::hangup::Silence;
 use crate::call::loads::Loads;
 use crate::call::peers::Peers;
@@ -94,6 +94,8 @@ pub struct Switch {
     resting: usize,
     draining: bool,
     overload: Overload,
+    /// The process is to end: the drain is for good.
+    ending: bool,
 }
 
 impl Switch {
@@ -129,6 +131,7 @@ impl Switch {
             resting: 0,
             draining: false,
             overload: Overload::default(),
+            ending: false,
         };
         switch.begin_lines(now);
         switch
@@ -150,11 +153,13 @@ impl Switch {
             Input::Command(Command::Transfer { call, side, target }) => {
                 self.step(now, now, call, out, |call, cx| call.transfer(cx, side, target));
             }
-            Input::Command(Command::Drain) => {
+            Input::Command(order @ (Command::Drain | Command::End)) => {
                 self.draining = true;
+                self.ending |= order == Command::End;
                 self.leave_lines(now);
             }
             Input::Command(Command::Ping { trunk }) => self.ping_now(now, &trunk, out),
+            Input::Command(Command::Undrain) => self.undrain(now, out),
             Input::Command(Command::Trunk { name, leave }) => self.tell_trunk(name, leave),
             Input::Peers { revision, trunk, peers } => {
                 if revision == self.core.plan.revision {
@@ -166,6 +171,17 @@ impl Switch {
             Input::Wake => {}
         }
         self.wake(now, out);
+    }
+
+    /// New calls are taken again, unless the process is to end.
+    fn undrain(&mut self, now: Moment, out: &mut Output) {
+        if self.ending {
+            let text = "the node is about to end: its drain is not taken back".to_owned();
+            return out.notes.push(Note { call: None, text });
+        }
+        if std::mem::take(&mut self.draining) {
+            self.resume_lines(now);
+        }
     }
 
     /// When the switch next wants to be woken, nanoseconds of the monotonic clock, and why.

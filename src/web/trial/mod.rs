@@ -236,9 +236,14 @@ async fn calls_are_listed_shown_and_hung_up() {
     let ordered = json!({"ordered": "hangup", "id": call.to_string()});
     assert_eq!(node.json(Method::DELETE, &path).await, (202, ordered));
     assert_eq!(node.json(Method::POST, "/v1/drain").await, (202, json!({"ordered": "drain"})));
-    assert_eq!(*node.orders.lock().unwrap(), [Command::Hangup { call }, Command::Drain]);
+    assert_eq!(node.json(Method::DELETE, "/v1/drain").await, (202, json!({"ordered": "undrain"})));
+    let orders = [Command::Hangup { call }, Command::Drain, Command::Undrain];
+    assert_eq!(*node.orders.lock().unwrap(), orders);
     node.engine_is_full.store(true, Ordering::SeqCst);
-    for (method, path) in [(Method::DELETE, path.as_str()), (Method::POST, "/v1/drain")] {
+    let drain = "/v1/drain";
+    for (method, path) in
+        [(Method::DELETE, path.as_str()), (Method::POST, drain), (Method::DELETE, drain)]
+    {
         let (status, problem) = node.json(method, path).await;
         assert_eq!((status, keys(&problem)), (503, ERROR.to_vec()));
     }
