@@ -115,11 +115,11 @@ mod tests {
             ..Trunk::default()
         };
         let around = cooee_config::secrets::Surroundings::new(".".as_ref(), |_| None);
-        let text = include_str!("../cli/demo/cooee.toml");
-        let plan = |trunks: Vec<Trunk>| match cooee_config::load_str(text, "cooee.toml", &around) {
-            Ok(loaded) => Plan { trunks, ..loaded.plan },
-            Err(found) => panic!("{found}"),
-        };
+        let text = include_str!("../cli/demo/cooee.toml")
+            .replace("NET", "127.0.0")
+            .replace("ADMIN", "127.0.0.1:8060");
+        let loaded = || cooee_config::load_str(&text, "cooee.toml", &around).unwrap().plan;
+        let plan = |trunks: Vec<Trunk>| Plan { trunks, ..loaded() };
         let old = plan(vec![trunk("a", "1", "k"), trunk("b", "1", "k"), trunk("c", "1", "k")]);
         let both = [trunk("c", "1", "k"), trunk("a", "2", "k"), trunk("b", "1", "l")];
         let new = plan([both.as_slice(), &[trunk("d", "9", "k")]].concat());

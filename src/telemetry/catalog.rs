@@ -117,7 +117,13 @@ pub const ROWS: &[Row] = &[
         "cooee_name_overdue_seconds",
         &["trunk"],
         "For how long a trunk rests on an answer of DNS that is past its time; 0: on none",
-        |t, series| t.names.overdue().iter().try_for_each(|(trunk, s)| series.put(&[trunk], *s)),
+        |t, series| {
+            let overdue = t.names.overdue();
+            t.trunks().iter().try_for_each(|trunk| {
+                let named = overdue.iter().find(|(name, _)| *name == trunk.name);
+                series.put(&[&trunk.name], named.map_or(0, |(_, seconds)| *seconds))
+            })
+        },
     ),
     histogram("cooee_trunk_rtt_seconds", Measure::TrunkRtt, "OPTIONS to a trunk to its answer"),
     // Signalling.
