@@ -117,7 +117,8 @@ mod tests {
         let around = cooee_config::secrets::Surroundings::new(".".as_ref(), |_| None);
         let text = include_str!("../cli/demo/cooee.toml")
             .replace("NET", "127.0.0")
-            .replace("ADMIN", "127.0.0.1:8060");
+            .replace("ADMIN", "127.0.0.1:8060")
+            .replace("SECRET", "0123456789abcdef");
         let loaded = || cooee_config::load_str(&text, "cooee.toml", &around).unwrap().plan;
         let plan = |trunks: Vec<Trunk>| Plan { trunks, ..loaded() };
         let old = plan(vec![trunk("a", "1", "k"), trunk("b", "1", "k"), trunk("c", "1", "k")]);
