@@ -4,12 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use cooee_model::ids::{CallId, Side};
-use cooee_model::media::PeerMedia;
+use cooee_model::media::{Events, PeerMedia};
 use cooee_model::moment::Moment;
 
+use crate::digits::Digits;
 use crate::history::History;
 use crate::latch::{Gate, Verdict};
-use crate::packet::{self, Kind};
+use crate::packet::{self, Fate, Kind};
 use crate::pool::Claim;
 use crate::socket::{Packet, Socket};
 use crate::stats::Reception;
@@ -23,37 +24,14 @@ pub(crate) enum Channel {
     Rtcp,
 }
 
-/// What becomes of one received datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// RTP to pass on.
-    Rtp,
-    /// RTCP to pass on.
-    Rtcp,
-    /// Older than the lease.
-    Stale,
-    /// From a source that is not believed.
-    Foreign,
-    /// Neither RTP nor RTCP, or RTP on the RTCP port.
-    Malformed,
-    /// Its sender or its receiver is not named.
-    NoPeer,
-    /// The kernel did not take it.
-    Unsent,
-}
-
-impl Fate {
-    pub(crate) const fn passes(self) -> bool {
-        matches!(self, Self::Rtp | Self::Rtcp)
-    }
-}
-
 /// A call between its opening and its close.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) id: CallId,
     pub(crate) a: Leg,
     pub(crate) b: Leg,
+    /// Where digits travel by INFO on one leg and as events on the other.
+    pub(crate) digits: Option<Box<Digits>>,
     /// When the leases began.
     at: Moment,
     timeout: Duration,
@@ -86,7 +64,7 @@ pub(crate) struct Leg {
 impl Call {
     pub(crate) fn new(id: CallId, a: Claim, b: Claim, at: Moment, timeout: Duration) -> Self {
         let (a, b) = (Leg::new(a), Leg::new(b));
-        Self { id, a, b, at, timeout, held: false, quiet_from: at, told: None }
+        Self { id, a, b, digits: None, at, timeout, held: false, quiet_from: at, told: None }
     }
 
     pub(crate) fn leg_mut(&mut self, side: Side) -> &mut Leg {
@@ -102,6 +80,27 @@ impl Call {
             Side::A => (&mut self.a, &self.b),
             Side::B => (&mut self.b, &self.a),
         }
+    }
+
+    /// How digits travel from now on.
+    pub(crate) fn name_digits(&mut self, side: Side, events: Option<Events>) {
+        // A name for a stream of ours, where there is none to join: any will do.
+        let ssrc = self.id.0 as u32;
+        let digits = self.digits.get_or_insert_with(|| Box::new(Digits::new(side, ssrc)));
+        digits.name(side, events);
+    }
+
+    /// Sends what is due of presses; how many packets that were, and when the next is due.
+    pub(crate) fn play(&mut self, now_ns: u64) -> (u64, Option<u64>) {
+        let Some(digits) = self.digits.as_deref_mut() else { return (0, None) };
+        let leg = if digits.side() == Side::A { &self.a } else { &self.b };
+        let mut sent = 0;
+        while let Some(packet) = digits.next(now_ns) {
+            let peer = leg.gate(Channel::Rtp).destination();
+            let datagram = peer.map(|peer| (&packet[..], peer));
+            sent += leg.socket(Channel::Rtp).send(datagram).count as u64;
+        }
+        (sent, digits.due_ns())
     }
 
     /// When the leases began.

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::call::Fate;
+use crate::packet::Fate;
 
 /// The figures of the RTP plane since its start.
 ///
 /// Every datagram read is in exactly one of the places below it:
-/// `packets_in = packets_out + foreign + malformed + stale + no_peer + send_failed`.
+/// `packets_in = packets_out + foreign + malformed + stale + no_peer + kept + send_failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Datagrams read from leased ports, RTP and RTCP.
@@ -22,6 +22,8 @@ pub struct Counters {
     pub stale: u64,
     /// Dropped: no peer named yet, on the side it came from or on the one it was for.
     pub no_peer: u64,
+    /// Not passed on: an event that was told otherwise, or voice under a press of ours.
+    pub kept: u64,
     /// Dropped: the kernel did not take it.
     pub send_failed: u64,
     /// Passed on without a believable receive stamp, so not measured.
@@ -31,6 +33,14 @@ pub struct Counters {
     pub overrun: u64,
     /// Receive calls that failed.
     pub recv_failed: u64,
+    /// Presses read in RTP and told.
+    pub presses_heard: u64,
+    /// Presses ordered, to be written into RTP.
+    pub presses_played: u64,
+    /// Presses ordered and dropped: too many waited.
+    pub presses_dropped: u64,
+    /// Packets of presses that were sent; not in `packets_out`.
+    pub press_packets: u64,
     /// Calls open now.
     pub active: u64,
     /// Commands refused since the worker's queue was full or the worker has ended.
@@ -47,10 +57,15 @@ pub(crate) struct Tally {
     malformed: Figure,
     pub(crate) stale: Figure,
     no_peer: Figure,
+    kept: Figure,
     send_failed: Figure,
     pub(crate) unstamped: Figure,
     pub(crate) overrun: Figure,
     pub(crate) recv_failed: Figure,
+    pub(crate) presses_heard: Figure,
+    pub(crate) presses_played: Figure,
+    pub(crate) presses_dropped: Figure,
+    pub(crate) press_packets: Figure,
     pub(crate) active: Figure,
 }
 
@@ -82,6 +97,7 @@ impl Tally {
             Fate::Foreign => &self.foreign,
             Fate::Malformed => &self.malformed,
             Fate::NoPeer => &self.no_peer,
+            Fate::Kept => &self.kept,
             Fate::Unsent => &self.send_failed,
         }
         .add(1);
@@ -95,10 +111,15 @@ impl Tally {
         sum.malformed += self.malformed.get();
         sum.stale += self.stale.get();
         sum.no_peer += self.no_peer.get();
+        sum.kept += self.kept.get();
         sum.send_failed += self.send_failed.get();
         sum.unstamped += self.unstamped.get();
         sum.overrun += self.overrun.get();
         sum.recv_failed += self.recv_failed.get();
+        sum.presses_heard += self.presses_heard.get();
+        sum.presses_played += self.presses_played.get();
+        sum.presses_dropped += self.presses_dropped.get();
+        sum.press_packets += self.press_packets.get();
         sum.active += self.active.get();
     }
 }

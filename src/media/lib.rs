@@ -11,7 +11,9 @@
 
 mod call;
 pub mod counters;
+mod digits;
 pub mod error;
+mod event;
 mod history;
 mod latch;
 pub mod limits;
@@ -19,5 +21,6 @@ mod packet;
 pub mod pool;
 pub mod relay;
 pub mod socket;
+mod splice;
 mod stats;
 mod worker;

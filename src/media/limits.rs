@@ -51,3 +51,24 @@ pub const DESCRIPTORS_RESERVED: u64 = 64;
 /// How often a call on a socket that hears ICMP is made again, because it may have failed for an
 /// earlier datagram.
 pub const PENDING_ERRORS: usize = 4;
+
+/// Presses that may wait for their turn in one call; more are dropped and counted.
+pub const PRESSES_WAITING: usize = 32;
+
+/// The shortest press that is written (RFC 4733, 2.5.2.3: what a gateway is sure to hear).
+pub const PRESS_MIN: Duration = Duration::from_millis(40);
+
+/// The longest: a peer that asks for more gets this.
+pub const PRESS_MAX: Duration = Duration::from_secs(5);
+
+/// From the end of a press to the beginning of the next.
+pub const PRESS_PAUSE: Duration = Duration::from_millis(60);
+
+/// From packet to packet of an event.
+pub const EVENT_STEP: Duration = Duration::from_millis(20);
+
+/// Times that the end of an event is said again (RFC 4733, 2.5.1.4).
+pub const EVENT_COPIES: u32 = 2;
+
+/// An event of which nothing was heard for so long is over: its end was lost.
+pub const EVENT_LAPSE: Duration = Duration::from_millis(250);

@@ -1,5 +1,5 @@
-//! What a datagram on a media port is: RTP, RTCP or neither. Reads, never writes: a relayed packet
-//! is never marshalled again.
+//! What a datagram on a media port is: RTP, RTCP or neither. A relayed packet is never marshalled
+//! again; all that may change is its number, where presses are taken out of a stream or put in.
 //!
 //! RFC 3550 (5.1 header, A.1 and A.2 checks), RFC 5761 (RTP and RTCP on one port), RFC 7983 (first
 //! byte: STUN, ZRTP, DTLS and TURN are below 128). The padding of RTP is not looked at: under SRTP
@@ -17,6 +17,33 @@ pub(crate) enum Kind {
     Rtcp,
     /// STUN, DTLS, noise.
     Neither,
+}
+
+/// What becomes of one received datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// RTP to pass on.
+    Rtp,
+    /// RTCP to pass on.
+    Rtcp,
+    /// Older than the lease.
+    Stale,
+    /// From a source that is not believed.
+    Foreign,
+    /// Neither RTP nor RTCP, or RTP on the RTCP port.
+    Malformed,
+    /// Its sender or its receiver is not named.
+    NoPeer,
+    /// An event that is told otherwise, or voice under a press of ours.
+    Kept,
+    /// The kernel did not take it.
+    Unsent,
+}
+
+impl Fate {
+    pub(crate) const fn passes(self) -> bool {
+        matches!(self, Self::Rtp | Self::Rtcp)
+    }
 }
 
 /// The fields of an RTP header that figures are made from.
@@ -57,6 +84,31 @@ fn read_rtp(bytes: &[u8]) -> Option<RtpHeader> {
         timestamp: u32::from_be_bytes([t3, t2, t1, t0]),
         ssrc: u32::from_be_bytes([i3, i2, i1, i0]),
     })
+}
+
+/// The payload of what [`read`] took for RTP.
+pub(crate) fn payload(bytes: &[u8]) -> &[u8] {
+    let Some((&first, _)) = bytes.split_first() else { return &[] };
+    let rest = bytes.get(FIXED + usize::from(first & 15) * 4..).unwrap_or_default();
+    match rest.split_first_chunk::<4>() {
+        Some((&[_, _, high, low], extension)) if first & 0x10 != 0 => {
+            let length = usize::from(u16::from_be_bytes([high, low])) * 4;
+            extension.get(length..).unwrap_or_default()
+        }
+        _ => rest,
+    }
+}
+
+/// Whether the marker bit is set.
+pub(crate) fn is_marked(bytes: &[u8]) -> bool {
+    bytes.get(1).is_some_and(|second| second & 0x80 != 0)
+}
+
+/// Gives an RTP packet another sequence number.
+pub(crate) fn renumber(bytes: &mut [u8], sequence: u16) {
+    if let Some(place) = bytes.get_mut(2..4) {
+        place.copy_from_slice(&sequence.to_be_bytes());
+    }
 }
 
 /// A second reader's opinion on the packet that may take a latch, where a mistake costs the call.
@@ -159,6 +211,8 @@ mod tests {
             bytes.extend(payload);
             let expected = RtpHeader { payload_type: pt, sequence: seq, timestamp: ts, ssrc };
             prop_assert_eq!(read(&bytes), Kind::Rtp(expected));
+            prop_assert_eq!(super::payload(&bytes), &bytes[12 + header.csrc.len() * 4..]);
+            prop_assert_eq!(is_marked(&bytes), marker);
         }
     }
 }

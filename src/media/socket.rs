@@ -362,6 +362,14 @@ impl RecvBatch {
         })
     }
 
+    /// The payload of one datagram of the last receive, to be changed before it goes on.
+    pub fn bytes_mut(&mut self, place: usize) -> Option<&mut [u8]> {
+        let slot = self.slots.get(..self.filled)?.get(place)?;
+        let room = self.bytes.chunks_exact_mut(self.datagram_bytes).nth(place)?;
+        let len = slot.len.min(room.len());
+        room.get_mut(..len)
+    }
+
     /// Throws away what waits on `socket` and says how many datagrams that were.
     pub fn drain(&mut self, socket: &Socket) -> usize {
         let mut thrown = 0;

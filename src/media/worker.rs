@@ -16,9 +16,10 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 
-use crate::call::{Call, Channel, Fate, Leg};
+use crate::call::{Call, Channel, Leg};
 use crate::counters::Tally;
 use crate::limits::{COMMANDS_PER_TURN, READY_PER_TURN, RTP_BATCH, RTP_DATAGRAM_BYTES, SWEEP};
+use crate::packet::Fate;
 use crate::pool::Pool;
 use crate::socket::{RecvBatch, Socket, boottime_ns, now};
 
@@ -41,6 +42,10 @@ pub(crate) struct Worker<S, E> {
     /// The open calls, each at the place of its A leg's pair in the pool.
     calls: Vec<Option<Box<Call>>>,
     places: HashMap<CallId, usize>,
+    /// The places of calls with a press under way.
+    playing: Vec<usize>,
+    /// When the first of them has a packet to send.
+    play_at: u64,
     batch: RecvBatch,
 }
 
@@ -70,6 +75,8 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             spin,
             calls,
             places: HashMap::new(),
+            playing: Vec::new(),
+            play_at: u64::MAX,
             batch: RecvBatch::new(RTP_BATCH, RTP_DATAGRAM_BYTES),
         })
     }
@@ -86,12 +93,18 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
                 self.sweep();
                 sweep_at = turn.saturating_add(span_ns(SWEEP));
             }
+            if turn >= self.play_at {
+                self.play(turn);
+            }
             let patience = if turn < busy_until {
                 EpollTimeout::ZERO
             } else if self.places.is_empty() {
                 EpollTimeout::NONE
             } else {
-                SWEEP.try_into().unwrap_or(EpollTimeout::ZERO)
+                // The kernel waits whole milliseconds: never less than is meant.
+                let due = Duration::from_nanos(self.play_at.saturating_sub(turn));
+                let due = due.saturating_add(Duration::from_micros(999));
+                SWEEP.min(due).try_into().unwrap_or(EpollTimeout::ZERO)
             };
             let count = match self.epoll.wait(&mut ready, patience) {
                 Ok(count) => count,
@@ -120,7 +133,7 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         let (place, side, channel) = from_token(token);
         let Some(Some(call)) = self.calls.get_mut(place) else { return };
         let (id, lease_at) = (call.id, call.at());
-        let (from, to) = call.legs(side);
+        let (from, _) = call.legs(side);
         let count = match self.batch.recv(from.socket(channel)) {
             Ok(0) => return,
             Ok(count) => count,
@@ -138,6 +151,14 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
                 locked = Some((packet.source, received));
             }
         }
+        if let Some(digits) = &mut call.digits {
+            let (events, tally) = (&self.events, &self.tally);
+            digits.pass(side, &mut self.batch, fates, read.mono, |event, held| {
+                tally.presses_heard.add(1);
+                events(MediaEvent::Pressed { call: id, side, event, held });
+            });
+        }
+        let (from, to) = call.legs(side);
         for kind in [Fate::Rtp, Fate::Rtcp] {
             if !fates.contains(&kind) {
                 continue;
@@ -209,6 +230,11 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
                 }
                 Some(())
             }
+            MediaCommand::Digits { call, side, events } => {
+                self.call_mut(call)?.name_digits(side, events);
+                Some(())
+            }
+            MediaCommand::Press { call, event, held } => self.press(call, event, held),
             MediaCommand::Hold { call, held } => {
                 self.call_mut(call)?.hold(held, now());
                 Some(())
@@ -311,9 +337,47 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         Some(())
     }
 
+    /// A press; the next turn begins it.
+    fn press(&mut self, id: CallId, event: u8, held: Duration) -> Option<()> {
+        let place = *self.places.get(&id)?;
+        let digits = self.calls.get_mut(place)?.as_deref_mut()?.digits.as_deref_mut();
+        if digits.is_some_and(|digits| digits.press(event, held)) {
+            self.tally.presses_played.add(1);
+            if !self.playing.contains(&place) {
+                self.playing.push(place);
+            }
+            self.play_at = 0;
+        } else {
+            self.tally.presses_dropped.add(1);
+        }
+        Some(())
+    }
+
+    /// Sends what is due of all presses under way.
+    fn play(&mut self, now_ns: u64) {
+        let (calls, tally) = (&mut self.calls, &self.tally);
+        let mut next = u64::MAX;
+        self.playing.retain(|place| {
+            let Some(Some(call)) = calls.get_mut(*place) else { return false };
+            let (sent, due) = call.play(now_ns);
+            tally.press_packets.add(sent);
+            next = due.map_or(next, |due| due.min(next));
+            due.is_some()
+        });
+        self.play_at = next;
+    }
+
     fn sweep(&mut self) {
         let present = now();
         for call in self.calls.iter_mut().flatten() {
+            if let Some(digits) = &mut call.digits {
+                let (call, side) = (call.id, digits.side());
+                let (events, tally) = (&self.events, &self.tally);
+                digits.lapse(present.mono, |event, held| {
+                    tally.presses_heard.add(1);
+                    events(MediaEvent::Pressed { call, side, event, held });
+                });
+            }
             if let Some(since) = call.silent_since(present) {
                 (self.events)(MediaEvent::Silent { call: call.id, since });
             }

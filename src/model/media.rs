@@ -52,6 +52,25 @@ pub enum MediaCommand {
         /// From when on.
         at: Moment,
     },
+    /// Says on which leg digits travel as events in RTP while they travel by INFO on the other:
+    /// its events are taken out of the stream, each press told by [`MediaEvent::Pressed`].
+    Digits {
+        /// The call.
+        call: CallId,
+        /// The leg with events.
+        side: Side,
+        /// How they are named there; `None`: no more.
+        events: Option<Events>,
+    },
+    /// Presses a key towards the leg with events.
+    Press {
+        /// The call.
+        call: CallId,
+        /// Which key (RFC 4733, 3.2).
+        event: u8,
+        /// How long it is held.
+        held: Duration,
+    },
     /// Exempts the call from the media timeout (`true`: on hold) or ends the exemption.
     Hold {
         /// The call.
@@ -74,6 +93,8 @@ impl MediaCommand {
             | Self::Swap { call, .. }
             | Self::Peer { call, .. }
             | Self::Mark { call, .. }
+            | Self::Digits { call, .. }
+            | Self::Press { call, .. }
             | Self::Hold { call, .. }
             | Self::Close { call } => *call,
         }
@@ -92,6 +113,17 @@ pub struct PeerMedia {
     pub latch: Latch,
     /// The source of RTP that had been believed before a restart: believed from the start.
     pub source: Option<SocketAddr>,
+}
+
+/// How telephone events are named on a leg (RFC 4733).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// Payload type of those that the peer gets.
+    pub theirs: u8,
+    /// Payload type of those that the peer sends.
+    pub ours: u8,
+    /// Ticks of their clock a second.
+    pub clock_hz: u32,
 }
 
 /// Which source addresses a leg's socket believes.
@@ -133,6 +165,17 @@ pub enum MediaEvent {
         /// When it was handed to the kernel.
         at: Moment,
     },
+    /// A key was pressed, and let go of, on the leg with events.
+    Pressed {
+        /// The call.
+        call: CallId,
+        /// The leg.
+        side: Side,
+        /// Which key (RFC 4733, 3.2).
+        event: u8,
+        /// How long it was held.
+        held: Duration,
+    },
     /// No packet from either side for the time-out.
     Silent {
         /// The call.
@@ -162,6 +205,7 @@ impl MediaEvent {
         match self {
             Self::Latched { call, .. }
             | Self::Forwarded { call, .. }
+            | Self::Pressed { call, .. }
             | Self::Silent { call, .. }
             | Self::Closed { call, .. }
             | Self::Failed { call } => *call,

@@ -273,6 +273,9 @@ impl Engine {
             to.malformed.store(from.malformed, Ordering::Relaxed);
             to.stale.store(from.stale, Ordering::Relaxed);
             to.no_peer.store(from.no_peer, Ordering::Relaxed);
+            to.kept.store(from.kept, Ordering::Relaxed);
+            let presses = [from.presses_heard, from.presses_played, from.presses_dropped];
+            to.presses.iter().zip(presses).for_each(|(to, n)| to.store(n, Ordering::Relaxed));
             to.send_failed.store(from.send_failed, Ordering::Relaxed);
             to.overrun.store(from.overrun, Ordering::Relaxed);
             to.unstamped.store(from.unstamped, Ordering::Relaxed);

@@ -243,6 +243,15 @@ pub const ROWS: &[Row] = &[
         rtp,
     ),
     counter(
+        "cooee_dtmf_presses_total",
+        &["result"],
+        "Digits between INFO and RFC 4733: read in RTP, written into it, dropped",
+        |t, series| {
+            let mut each = ["heard", "played", "dropped"].into_iter().zip(&t.media.presses);
+            each.try_for_each(|(result, n)| series.put(&[result], n.load(Ordering::Relaxed)))
+        },
+    ),
+    counter(
         "cooee_rtp_unmeasured_total",
         &[],
         "Packets forwarded without a believable receive stamp",
@@ -468,6 +477,7 @@ fn rtp(t: &Telemetry, series: &mut Series<'_>) -> std::fmt::Result {
         ("malformed", &media.malformed),
         ("stale", &media.stale),
         ("no_peer", &media.no_peer),
+        ("kept", &media.kept),
         ("send_failed", &media.send_failed),
         ("overrun", &media.overrun),
     ] {

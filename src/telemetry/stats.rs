@@ -196,7 +196,7 @@ impl StreamStats {
     }
 }
 
-/// What the RTP plane counts: each datagram that it read, RTP or RTCP, in one of the first six.
+/// What the RTP plane counts: each datagram that it read, RTP or RTCP, in one place.
 #[derive(Debug, Default)]
 pub struct MediaStats {
     /// Handed to the kernel towards the other leg.
@@ -209,6 +209,10 @@ pub struct MediaStats {
     pub stale: AtomicU64,
     /// Dropped: the receiver is not known yet.
     pub no_peer: AtomicU64,
+    /// Not passed on: an event that was told otherwise, or voice under a press of ours.
+    pub kept: AtomicU64,
+    /// Presses read in RTP, written into it, and dropped since too many waited.
+    pub presses: [AtomicU64; 3],
     /// Dropped: the kernel did not take it.
     pub send_failed: AtomicU64,
     /// Dropped by the kernel before they were read, since the receive buffer was full.

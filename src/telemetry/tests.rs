@@ -1,6 +1,7 @@
 //! Facts in, figures out: the catalogue as Prometheus reads it.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cooee_model::account::{Account, AnswerSource, Outcome, Party, Role};
@@ -72,6 +73,20 @@ fn ended(call: u64, set: impl FnOnce(&mut Account)) -> Fact {
     let mut account = Account::new(CallId::new(call, 0), "syd-1", START);
     set(&mut account);
     fact(call, 90, What::Ended { account: Box::new(account) })
+}
+
+#[test]
+fn flow_80_presses_are_counted_by_what_became_of_them() {
+    let telemetry = telemetry();
+    let presses = telemetry.media.presses.iter().zip(1..);
+    presses.for_each(|(cell, n)| cell.store(n, Ordering::Relaxed));
+    telemetry.media.kept.store(10, Ordering::Relaxed);
+    let text = telemetry.exposition();
+    for (result, n) in [("heard", 1.0), ("played", 2.0), ("dropped", 3.0)] {
+        let series = format!("cooee_dtmf_presses_total{{result=\"{result}\"}}");
+        assert_eq!(figure(&text, &series), Some(n), "{text}");
+    }
+    assert_eq!(figure(&text, "cooee_rtp_packets_total{result=\"kept\"}"), Some(10.0));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod answered;
 mod calls;
 mod challenged;
 mod crashes;
+mod digits;
 mod early;
 mod failover;
 mod families;

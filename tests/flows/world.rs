@@ -181,9 +181,14 @@ impl World {
 
     /// Other habits of a trunk's peer, before any call.
     pub fn habits(&mut self, trunk: usize, change: impl FnOnce(&mut Behaviour)) {
+        self.profile(trunk, |profile| change(&mut profile.behaviour));
+    }
+
+    /// Another profile of a trunk, before any call.
+    pub fn profile(&mut self, trunk: usize, change: impl FnOnce(&mut Profile)) {
         let mut plan = Plan::clone(self.switch.plan());
         let mut profile = Profile::clone(&plan.trunks[trunk].profile);
-        change(&mut profile.behaviour);
+        change(&mut profile);
         plan.trunks[trunk].profile = Arc::new(profile);
         let peers = plan.trunks.iter().map(|_| Vec::new()).collect();
         let plan = Arc::new(plan);

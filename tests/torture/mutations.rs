@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use cooee_signalling::message::address::{Address, Uri};
 use cooee_signalling::message::name::Name;
-use cooee_signalling::message::sdp::rewrite::{Origin, Ours, rewrite};
+use cooee_signalling::message::sdp::rewrite::{EventLines, Origin, Ours, rewrite};
 use cooee_signalling::message::sdp::{Session, find};
 use cooee_signalling::message::via::Via;
 use cooee_signalling::message::view::Message;
@@ -166,7 +166,8 @@ proptest! {
         let kind = message.value(Name::ContentType).unwrap_or_default();
         for body in [Some(message.body()), find(kind, message.body())].into_iter().flatten() {
             let origin = Origin { id: 1, version: 1, address: [192, 0, 2, 1].into() };
-            let ours = rewrite(body, origin, Some(0), Ours { port: 10_000, mux: None });
+            let named = Ours { port: 10_000, mux: None, events: EventLines::Gone };
+            let ours = rewrite(body, origin, Some(0), named);
             // What we write about media reads back, with as many sections.
             if let Some(session) = Session::read(body) {
                 let again = Session::read(&ours).map(|s| s.media.len());

@@ -61,6 +61,8 @@ pub enum Purpose {
     Prack,
     /// A refresh of the session (RFC 4028).
     Refresh,
+    /// An INFO of ours that tells of a press.
+    Press,
     /// A transfer that an operator ordered.
     Transfer,
 }

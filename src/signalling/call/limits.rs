@@ -32,3 +32,7 @@ pub const NO_TCP_MEMORY: Duration = Duration::from_secs(600);
 
 /// Most such addresses that are remembered; past it one of them is asked again.
 pub const NO_TCP_PLACES: usize = 1024;
+
+/// Most presses of a key that wait for a peer to be told of them by INFO. Past it they are dropped,
+/// with a line in the log.
+pub const PRESSES_WAITING: usize = 32;

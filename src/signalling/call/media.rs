@@ -9,7 +9,7 @@ use crate::call::context::Cx;
 use crate::call::{Call, Path};
 use crate::leg::offer_answer::Described;
 use crate::message::codecs::{Kept, kept};
-use crate::message::sdp::rewrite::Ours;
+use crate::message::sdp::rewrite::{EventLines, Ours};
 
 impl Call {
     /// Notes where a leg's peer wants its media, and tells the relay.
@@ -22,12 +22,13 @@ impl Call {
         leg.pointed = described.digest;
         leg.media = described.media;
         leg.mux = Some(described.mux);
+        leg.events.hear(described.events);
         leg.source = None;
         self.tell_relay(cx, side);
     }
 
     /// Tells the relay what is known of a leg's media.
-    pub(super) fn tell_relay(&self, cx: &mut Cx<'_>, side: Side) {
+    pub(super) fn tell_relay(&mut self, cx: &mut Cx<'_>, side: Side) {
         let Some(leg) = self.leg(side).filter(|_| self.path == Path::Relayed) else { return };
         let trunk = cx.core.plan.trunk(&leg.trunk);
         let latch = match trunk.map(|t| &t.media_allow) {
@@ -37,22 +38,28 @@ impl Call {
         let source = leg.source;
         let media = leg.media.map(|(rtp, rtcp)| PeerMedia { rtp, rtcp, latch, source });
         cx.out.media.push(MediaCommand::Peer { call: self.id, side, media });
+        self.tell_digits(cx);
     }
 
     /// A description of the other side under our name on this leg; untouched in bypass.
-    pub(super) fn redescribe(&mut self, cx: &Cx<'_>, side: Side, body: &[u8]) -> Vec<u8> {
+    pub(super) fn redescribe(&mut self, cx: &mut Cx<'_>, side: Side, body: &[u8]) -> Vec<u8> {
         if body.is_empty() {
             return Vec::new();
         }
         let (audio, lease) = (self.audio, self.lease(side));
         let address = lease.and_then(|lease| cx.core.pool.address(lease.family));
-        match (self.leg_mut(side), lease.zip(address)) {
+        let events = self.event_lines(side, body);
+        let text = match (self.leg_mut(side), lease.zip(address)) {
             (Some(leg), Some((lease, address))) => {
-                let ours = Ours { port: lease.port, mux: leg.mux };
+                let ours = Ours { port: lease.port, mux: leg.mux, events };
                 leg.description.write(body, audio, (address, ours))
             }
-            _ => body.to_vec(),
+            _ => return body.to_vec(),
+        };
+        if events != EventLines::AsTheyAre {
+            self.tell_digits(cx);
         }
+        text
     }
 
     fn lease(&self, side: Side) -> Option<Lease> {
@@ -94,7 +101,7 @@ impl Call {
     }
 
     /// An offer of the other side under our name on this leg, with the codecs that its trunk takes.
-    pub(super) fn offer_to(&mut self, cx: &Cx<'_>, side: Side, offer: &[u8]) -> Vec<u8> {
+    pub(super) fn offer_to(&mut self, cx: &mut Cx<'_>, side: Side, offer: &[u8]) -> Vec<u8> {
         let kept = self.leg(side).map_or(Kept::All, |leg| self.kept_for(&leg.trunk, offer));
         match kept {
             Kept::Part(part) => self.redescribe(cx, side, &part),

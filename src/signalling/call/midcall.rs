@@ -81,7 +81,7 @@ impl Call {
         match request.method() {
             Method::Invite => self.reinvited(cx, side, server, request),
             Method::Update => self.updated(cx, side, server, request),
-            Method::Info => self.pass_on(cx, side, (server, request), Method::Info, None),
+            Method::Info => self.informed(cx, side, server, request),
             Method::Prack => self.pracked(cx, side, server, &request),
             Method::Options => self.reply(cx, side, server, &request, 200),
             Method::Refer => self.referred(cx, side, server, request),

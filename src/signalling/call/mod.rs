@@ -16,11 +16,12 @@
 //! [`update`] what passes without an INVITE, [`refer`] transfers, [`hangup`] who ended it and why,
 //! [`stopwatch`] when what happened, [`portal`] what the portal says of it, [`tries`] who is called
 //! next, [`late`] what becomes of a try that was given up, [`peers`] where a trunk is, [`media`]
-//! where RTP goes, [`session`] what keeps it alive, [`snapshot`] what a crash must not take,
-//! [`revive`] how it goes on after one.
+//! where RTP goes, [`digits`] how keys travel, [`session`] what keeps it alive, [`snapshot`] what a
+//! crash must not take, [`revive`] how it goes on after one.
 
 pub mod answer;
 pub mod context;
+pub mod digits;
 pub mod early;
 pub mod hangup;
 pub mod late;
@@ -52,6 +53,7 @@ use bytes::Bytes;
 use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{CallId, Lease, Side};
+use cooee_model::media::Events;
 use cooee_model::moment::Moment;
 
 use crate::call::context::{Cx, Owner, Purpose, Record};
@@ -115,6 +117,10 @@ pub struct Call {
     pub leases: Option<(Lease, Lease)>,
     /// The section offered as audio.
     pub audio: Option<usize>,
+    /// The leg whose digits are to travel as events while the other's travel by INFO.
+    pub events_on: Option<Side>,
+    /// How they do, as the relay was told.
+    pub digits: Option<(Side, Events)>,
     /// What B's INVITE says of identity, until its final response.
     pub slots: Option<Box<Slots>>,
     /// What B has said of media and what A has heard of it, until A's final response.

@@ -161,10 +161,11 @@ impl Call {
         cx.core.alarms.set(cx.now, GROUP_EVERY * group, Alarm::Ask(self.slot));
     }
 
-    fn open_relay(&self, cx: &mut Cx<'_>, (a, b): (Lease, Lease)) {
+    fn open_relay(&mut self, cx: &mut Cx<'_>, (a, b): (Lease, Lease)) {
         let (call, at) = (self.id, cx.now);
         let timeout = Duration::from_secs(cx.core.plan.settings.media_timeout_s.into());
         cx.out.media.push(MediaCommand::Open { call, a, b, at, timeout });
+        self.weigh_digits(cx);
         self.tell_relay(cx, Side::A);
         self.tell_relay(cx, Side::B);
         if self.held.is_some() {

@@ -89,6 +89,8 @@ impl Call {
             path: if leases.is_some() { Path::Relayed } else { Path::Bypass },
             leases,
             audio: offer.as_ref().and_then(|o| o.audio),
+            events_on: None,
+            digits: None,
             early: Early::default(),
             reliable: None,
             referral: None,
@@ -184,6 +186,7 @@ impl Call {
             codec: String::new(),
         });
         self.b = Some(leg);
+        self.weigh_digits(cx);
         self.begin_session_id(Side::B);
         self.slots = Some(Box::new(slots));
         self.early.next_target();
@@ -400,6 +403,7 @@ impl Call {
         self.a_has_answer(cx);
         self.moved = true;
         self.ack_late_offer(cx, sdp_of(ack));
+        self.tell_presses(cx);
         if let Some(reason) = self.a.bye_waits.take() {
             self.dirty = true;
             self.send_bye(cx, Side::A, &reason, None);

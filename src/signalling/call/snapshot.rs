@@ -20,6 +20,7 @@ use crate::call::tries::Tries;
 use crate::call::{Call, Path};
 use crate::leg::asked::Asked;
 use crate::leg::dialog::{Dialog, Local};
+use crate::leg::events::Named;
 use crate::leg::half::{Invite, Leg, LegState};
 use crate::leg::offer_answer::Description;
 use crate::leg::session_timer::Session;
@@ -103,6 +104,8 @@ pub(super) struct LegOut<'a> {
     asked: &'a Asked,
     #[n(78)]
     mux: Option<bool>,
+    #[n(79)]
+    events: Option<Named>,
     #[n(10)]
     life: LegLife,
 }
@@ -213,6 +216,8 @@ pub(super) struct LegImage {
     pub(super) asked: Option<Asked>,
     #[n(78)]
     mux: Option<bool>,
+    #[n(79)]
+    events: Option<Named>,
     #[n(10)]
     #[cbor(default)]
     pub(super) life: LegLife,
@@ -266,6 +271,8 @@ impl Call {
             path: Path::Over,
             leases: None,
             audio: life.audio,
+            events_on: None,
+            digits: None,
             slots: None,
             early: Early::default(),
             reliable: None,
@@ -337,6 +344,7 @@ pub(super) fn leg_out<'a>(leg: &'a Leg, invite: &'a [u8]) -> LegOut<'a> {
         said: if repeats { &leg.said } else { b"" },
         asked: &leg.asked,
         mux: leg.mux,
+        events: Some(leg.events).filter(Named::is_ours),
         life: leg.life(),
     }
 }
@@ -362,6 +370,7 @@ fn leg_of(side: Side, image: LegImage, locals: &[Local]) -> Leg {
     leg.holds = image.holds;
     leg.asked = image.asked.unwrap_or_default();
     leg.mux = image.mux;
+    leg.events = image.events.unwrap_or_default();
     leg.live_again(image.life, locals);
     leg.session = image.session.unwrap_or_default();
     leg.said = image.said.map(Vec::from).unwrap_or_default();

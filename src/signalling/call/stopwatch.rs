@@ -76,6 +76,7 @@ impl Call {
                     self.fact(cx, at, What::Bridged {});
                 }
             }
+            MediaEvent::Pressed { side, event, held, .. } => self.pressed(cx, side, event, held),
             MediaEvent::Silent { .. } => self.media_timed_out(cx),
             MediaEvent::Closed { a, b, .. } => {
                 self.fact(cx, cx.now, What::Measured { a, b });

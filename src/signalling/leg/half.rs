@@ -7,6 +7,7 @@ use cooee_model::ids::Side;
 
 use crate::leg::asked::Asked;
 use crate::leg::dialog::{Dialog, Local};
+use crate::leg::events::{Named, Presses};
 use crate::leg::offer_answer::Description;
 use crate::leg::session_timer::{Refresh, Session};
 use crate::message::name::Name;
@@ -105,6 +106,10 @@ pub struct Leg {
     pub heard: bool,
     /// Whether the peer takes RTCP where it takes RTP; `None`: it has described nothing yet.
     pub mux: Option<bool>,
+    /// How telephone events are named.
+    pub events: Named,
+    /// Presses that the peer is to be told of.
+    pub presses: Presses,
     /// Whether the peer holds the other side.
     pub holds: bool,
     /// Digest of the peer's description that the relay works by; 0: none.
@@ -151,6 +156,8 @@ impl Leg {
             source: None,
             heard: false,
             mux: None,
+            events: Named::new(),
+            presses: Presses::new(),
             holds: false,
             pointed: 0,
             takes_update: false,

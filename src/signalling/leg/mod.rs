@@ -7,6 +7,7 @@ pub mod asked;
 pub mod credentials;
 pub mod dialog;
 pub mod digest;
+pub mod events;
 pub mod half;
 pub mod offer_answer;
 pub mod reliable;

@@ -59,6 +59,8 @@ pub struct Described {
     pub family: Option<Family>,
     /// Whether the peer takes RTCP where it takes RTP.
     pub mux: bool,
+    /// Payload type and clock of telephone events, if the peer names them.
+    pub events: Option<(u8, u32)>,
     /// Whether the peer holds us.
     pub holds: bool,
     /// First codec, as `PCMA/8000`.
@@ -77,6 +79,7 @@ pub fn described(body: &[u8]) -> Option<Described> {
         media,
         family: audio.and_then(|(_, m)| m.family()),
         mux: audio.is_some_and(|(_, m)| m.mux),
+        events: audio.and_then(|(_, m)| m.events()),
         holds: audio.is_some_and(|(_, m)| m.holds()),
         codec: audio.map(|(_, m)| m.codec()).unwrap_or_default(),
         digest: digest(body),
@@ -124,6 +127,7 @@ fn same_codec(one: &str, other: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::sdp::rewrite::EventLines;
 
     #[test]
     fn flow_86_codecs_are_compared_by_name() {
@@ -145,7 +149,10 @@ mod tests {
     #[test]
     fn flow_64_the_version_grows_with_changes_only() {
         let mut ours = Description::new(9);
-        let at = ("192.0.2.1".parse().unwrap(), Ours { port: 10_000, mux: None });
+        let at = (
+            "192.0.2.1".parse().unwrap(),
+            Ours { port: 10_000, mux: None, events: EventLines::AsTheyAre },
+        );
         let body = b"v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\nc=IN IP4 1.1.1.1\r\nm=audio 4 RTP/AVP 8\r\n";
         let held = [&body[..], b"a=sendonly\r\n"].concat();
         let version = |text: Vec<u8>| {

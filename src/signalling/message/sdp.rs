@@ -94,6 +94,35 @@ impl Media {
             || self.address.is_some_and(|a| a.is_unspecified())
     }
 
+    /// Whether its packets are in the clear: we can read and write them.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.protocol.as_str(), "RTP/AVP" | "RTP/AVPF")
+    }
+
+    /// Ticks a second of the first format's clock; 8000 where it does not say (RFC 3551, 6).
+    pub fn clock_hz(&self) -> u32 {
+        let first = self.formats.first().and_then(|first| first.parse::<u8>().ok());
+        let map = self.maps.iter().find(|map| Some(map.0) == first);
+        map.and_then(|map| clock_of(&map.1)).unwrap_or(8000)
+    }
+
+    /// Whether a payload type is that of telephone events.
+    pub fn is_event(&self, payload_type: u8) -> bool {
+        let mut maps = self.maps.iter().filter(|map| map.0 == payload_type);
+        maps.next().is_some_and(|map| is_event(&map.1))
+    }
+
+    /// Payload type and clock of telephone events (RFC 4733): those with the clock of the first
+    /// format, else any. `None`: there are none, or packets are encrypted.
+    pub fn events(&self) -> Option<(u8, u32)> {
+        let listed = |number: u8| self.formats.iter().any(|f| f.parse::<u8>() == Ok(number));
+        let maps = self.maps.iter().filter(|map| is_event(&map.1) && listed(map.0));
+        let mut events = maps.filter_map(|map| Some((map.0, clock_of(&map.1)?)));
+        let first = events.clone().next().filter(|_| self.is_plain())?;
+        let clock_hz = self.clock_hz();
+        Some(events.find(|(_, clock)| *clock == clock_hz).unwrap_or(first))
+    }
+
     /// The first format as `name/clock`: `PCMA/8000`; empty where it cannot be named.
     pub fn codec(&self) -> String {
         self.formats.first().map(|first| self.codec_of(first)).unwrap_or_default()
@@ -114,6 +143,15 @@ impl Media {
             _ => String::new(),
         })
     }
+}
+
+fn is_event(map: &str) -> bool {
+    const NAME: &str = "telephone-event/";
+    map.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+}
+
+fn clock_of(map: &str) -> Option<u32> {
+    map.split('/').nth(1)?.trim().parse().ok().filter(|clock| *clock > 0)
 }
 
 /// A session description, read.

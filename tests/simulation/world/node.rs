@@ -186,6 +186,7 @@ impl World {
                 let closed = Event::Media(self.life, MediaEvent::Closed { call, a, b });
                 self.later(self.now + wait, closed);
             }
+            MediaCommand::Digits { .. } | MediaCommand::Press { .. } => {}
             MediaCommand::Peer { .. } | MediaCommand::Hold { .. } | MediaCommand::Swap { .. } => {}
         }
     }

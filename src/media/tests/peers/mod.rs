@@ -185,7 +185,8 @@ impl World {
     /// Every datagram read is accounted for.
     pub fn assert_balanced(&self) {
         let sum = |c: &Counters| {
-            c.packets_out + c.foreign + c.malformed + c.stale + c.no_peer + c.send_failed
+            let dropped = c.foreign + c.malformed + c.stale + c.no_peer + c.kept + c.send_failed;
+            c.packets_out + dropped
         };
         self.wait_counters(|c| c.packets_in == sum(c));
     }

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use crate::message::sdp::{connection, lines};
+use crate::message::sdp::{Session, connection, lines};
 use crate::message::text::trim;
 
 /// Who describes a session towards one leg: our `o=` line.
@@ -28,13 +28,40 @@ pub struct Ours {
     pub port: u16,
     /// Whether RTCP may come to the port of RTP (RFC 5761); `None`: as the other side says.
     pub mux: Option<bool>,
+    /// What is said of telephone events.
+    pub events: EventLines,
+}
+
+/// What a description of ours says of telephone events (RFC 4733).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventLines {
+    /// What the other side says.
+    #[default]
+    AsTheyAre,
+    /// Nothing.
+    Gone,
+    /// That they come under a payload type of ours, with this clock.
+    Named {
+        /// The payload type.
+        payload_type: u8,
+        /// Ticks a second.
+        clock_hz: u32,
+    },
 }
 
 /// Writes `body` as our own description: our origin, and the audio section as `ours`. Every other
 /// section is refused by port 0, so that the number and the order of sections stay (RFC 3264, 6).
 /// What names us is written once a section, however often the other side named itself.
-pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, ours: Ours) -> Vec<u8> {
+pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, mut ours: Ours) -> Vec<u8> {
+    let mut gone = Vec::new();
+    if ours.events != EventLines::AsTheyAre {
+        match event_formats(body, audio) {
+            Some(formats) => gone = formats,
+            None => ours.events = EventLines::AsTheyAre,
+        }
+    }
     let mut draft = Draft {
+        gone,
         out: Vec::with_capacity(body.len() + 64),
         origin,
         ours,
@@ -50,8 +77,20 @@ pub fn rewrite(body: &[u8], origin: Origin, audio: Option<usize>, ours: Ours) ->
     draft.out
 }
 
+/// The payload types of telephone events in the audio section, as text; `None`: there is no such
+/// section, or nothing else is in it.
+fn event_formats(body: &[u8], audio: Option<usize>) -> Option<Vec<String>> {
+    let session = Session::read(body)?;
+    let media = session.media.get(audio?)?;
+    let is_event = |f: &&String| f.parse().is_ok_and(|number| media.is_event(number));
+    let events: Vec<_> = media.formats.iter().filter(is_event).cloned().collect();
+    (events.len() < media.formats.len()).then_some(events)
+}
+
 /// A description being written.
 struct Draft {
+    /// Formats of the audio section that are left out.
+    gone: Vec<String>,
     out: Vec<u8>,
     origin: Origin,
     ours: Ours,
@@ -78,6 +117,7 @@ impl Draft {
                 line(&mut self.out, b"c=", connection_value(address).as_bytes());
             }
             b'a' if names_the_other_side(value) => {}
+            b'a' if self.is_ours() && self.is_of_gone(value) => {}
             b'a' if trim(value) == b"rtcp-mux" && self.ours.mux.is_some() => {}
             // Texts for people: a subject, who asks, where to write or call.
             b's' => line(&mut self.out, b"s=", b"-"),
@@ -101,12 +141,48 @@ impl Draft {
         self.out.extend_from_slice(b"m=");
         self.out.extend_from_slice(value.get(..from).unwrap_or_default());
         self.out.extend_from_slice(port.to_string().as_bytes());
-        line(&mut self.out, value.get(to..).unwrap_or_default(), b"");
+        let rest = value.get(to..).unwrap_or_default();
+        match self.ours.events {
+            EventLines::AsTheyAre => self.out.extend_from_slice(rest),
+            _ if !self.is_ours() => self.out.extend_from_slice(rest),
+            EventLines::Gone => self.formats(rest, None),
+            EventLines::Named { payload_type, .. } => self.formats(rest, Some(payload_type)),
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// Protocol and formats, less those that are left out, and one more.
+    fn formats(&mut self, rest: &[u8], more: Option<u8>) {
+        for field in rest.split(|&b| b == b' ').filter(|field| !field.is_empty()) {
+            if !self.gone.iter().any(|gone| gone.as_bytes() == field) {
+                self.out.push(b' ');
+                self.out.extend_from_slice(field);
+            }
+        }
+        if let Some(more) = more {
+            self.out.extend_from_slice(format!(" {more}").as_bytes());
+        }
+    }
+
+    /// Whether an attribute is about a format that is left out.
+    fn is_of_gone(&self, attribute: &[u8]) -> bool {
+        let of = [&b"rtpmap:"[..], b"fmtp:", b"rtcp-fb:"];
+        let Some(rest) = of.iter().find_map(|of| attribute.strip_prefix(*of)) else { return false };
+        let format = trim(rest).split(|&b| b == b' ').next().unwrap_or_default();
+        self.gone.iter().any(|gone| gone.as_bytes() == format)
     }
 
     /// Attributes of ours come last in their section.
     fn end_section(&mut self) {
-        if self.is_ours() && self.ours.mux == Some(true) {
+        if !self.is_ours() {
+            return;
+        }
+        if let EventLines::Named { payload_type, clock_hz } = self.ours.events {
+            let map = format!("{payload_type} telephone-event/{clock_hz}");
+            line(&mut self.out, b"a=rtpmap:", map.as_bytes());
+            line(&mut self.out, b"a=fmtp:", format!("{payload_type} 0-15").as_bytes());
+        }
+        if self.ours.mux == Some(true) {
             line(&mut self.out, b"a=", b"rtcp-mux");
         }
     }
@@ -196,7 +272,7 @@ mod tests {
         m=video 6002/2 RTP/AVP 96\r\n\
         c=IN IP4 10.9.9.8\r\na=sendonly\r\n";
 
-    const OURS: Ours = Ours { port: 10_000, mux: None };
+    const OURS: Ours = Ours { port: 10_000, mux: None, events: EventLines::AsTheyAre };
 
     #[test]
     fn rewritten_it_names_only_us() {
@@ -254,6 +330,29 @@ mod tests {
             assert_eq!(text.matches("rtcp-mux").count(), said, "{text}");
             assert!(!text.split_once("m=video").unwrap().1.contains(mux), "{text}");
         }
+    }
+
+    #[test]
+    fn flow_80_events_are_left_out_and_named_anew() {
+        let origin = Origin { id: 7, version: 2, address: "192.0.2.1".parse().unwrap() };
+        let body = lossy(OFFER).replace("a=rtcp:6005", "a=fmtp:101 0-16\r\na=ptime:20");
+        let said = |events| {
+            let ours = Ours { events, ..OURS };
+            lossy(&rewrite(body.as_bytes(), origin, Some(0), ours))
+        };
+        let gone = said(EventLines::Gone);
+        assert!(gone.contains("m=audio 10000 RTP/AVP 8 0\r\n"), "{gone}");
+        assert!(!gone.contains("101") && gone.contains("a=ptime:20\r\nm=video"), "{gone}");
+        let named = said(EventLines::Named { payload_type: 96, clock_hz: 8000 });
+        assert!(named.contains("m=audio 10000 RTP/AVP 8 0 96\r\n"), "{named}");
+        let lines =
+            "a=rtpmap:96 telephone-event/8000\r\na=fmtp:96 0-15\r\nm=video 0 RTP/AVP 96\r\n";
+        assert!(named.contains(lines) && !named.contains("101"), "{named}");
+        // Where there is nothing else they stay: a section has a format.
+        let alone = body.replace("RTP/AVP 8 0 101", "RTP/AVP 101");
+        let ours = Ours { events: EventLines::Gone, ..OURS };
+        let said = lossy(&rewrite(alone.as_bytes(), origin, Some(0), ours));
+        assert!(said.contains("m=audio 10000 RTP/AVP 101\r\n"), "{said}");
     }
 
     proptest::proptest! {
