@@ -52,7 +52,12 @@ impl Call {
         let text = match (self.leg_mut(side), lease.zip(address)) {
             (Some(leg), Some((lease, address))) => {
                 let ours = Ours { port: lease.port, mux: leg.mux, events };
-                leg.description.write(body, audio, (address, ours))
+                let version = leg.description.version;
+                let text = leg.description.write(body, audio, (address, ours));
+                // The next description must not have the version of this one, crash or not.
+                let is_new = leg.description.version != version;
+                self.dirty |= is_new;
+                text
             }
             _ => return body.to_vec(),
         };
