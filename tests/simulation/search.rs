@@ -73,7 +73,9 @@ const FOUND: [u64; 7] = [
     // A description in a 18x without one of B: its version was in no image.
     17_952_990_210_900_049,
     // A crash while the second answer of a fork is being ended.
-    11_307, 13_517, 101_479,
+    11_307,
+    13_517,
+    101_479,
     // A wall clock put back before the nanosecond of a session timer: the switch never came back.
     12,
     // A refresh that only rang as the call ended: its transaction stayed for ever.
