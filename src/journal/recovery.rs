@@ -48,6 +48,8 @@ pub(crate) struct RingEnd {
 pub(crate) struct Replay {
     live: BTreeMap<CallId, (u64, Vec<u8>)>,
     boot_id: Option<[u8; 16]>,
+    /// The last gap.
+    gap: u64,
     /// `first` of the last checkpoint.
     pub(crate) checkpoint: u64,
     /// The journal's identity, if a segment tells it.
@@ -132,9 +134,11 @@ impl Replay {
             Record::Snapshot { call, state } => {
                 self.live.insert(call, (id.0, state.to_vec()));
             }
-            // Without the state that it belongs to, a later checkpoint has the whole of it.
+            // What it belongs to may have been lost in a gap, or lie before the checkpoint that is
+            // read from: then it means nothing, and a later state has the whole of it.
             Record::Patch { call, change } => {
-                if let Some((_, state)) = self.live.get_mut(&call) {
+                let kept = self.live.get_mut(&call).filter(|(id, _)| *id > self.gap);
+                if let Some((_, state)) = kept {
                     state.extend_from_slice(change);
                 }
             }
@@ -146,6 +150,7 @@ impl Replay {
                 self.live.retain(|_, (id, _)| *id >= first.0);
             }
             Record::Gap { first } => {
+                self.gap = id.0;
                 self.found.lost_records += (id.0 + 1).saturating_sub(first.0);
             }
             Record::Fact(_) | Record::Unknown { .. } => {}

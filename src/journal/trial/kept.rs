@@ -108,3 +108,27 @@ fn version_1_is_read() {
     }
     assert_eq!(ids[..12], [2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 2 << 24]);
 }
+
+#[test]
+fn a_patch_is_read_behind_the_state_that_it_belongs_to() {
+    let ground = Ground::new();
+    let mut segment = SegmentHeader { identity: *b"0123456789abcdef", first: 1 }.bytes();
+    let of = |call: CallId, bytes: &[u8]| [&call.0.to_be_bytes()[..], bytes].concat();
+    let mut write = |kind, id, payload: &[u8]| assert!(push(&mut segment, kind, id, payload));
+    write(Kind::Snapshot, 1, &of(call(1), b"one"));
+    write(Kind::Patch, 2, &of(call(1), b"+a"));
+    write(Kind::Snapshot, 3, &of(call(2), b"replaced"));
+    write(Kind::Patch, 4, &of(call(2), b"+lost with it"));
+    write(Kind::Snapshot, 5, &of(call(2), b"two"));
+    write(Kind::Patch, 6, &of(call(3), b"of nothing"));
+    // A state of call 1 may have been lost here: what follows does not belong to the one above.
+    write(Kind::Gap, 8, &7_u64.to_le_bytes());
+    write(Kind::Patch, 9, &of(call(1), b"+b"));
+    write(Kind::Snapshot, 10, &of(call(2), b"two again"));
+    write(Kind::Patch, 11, &of(call(2), b"+c"));
+    fs::write(ground.disk().join(SEGMENT), segment).unwrap();
+
+    let (_journal, recovery) = ground.open();
+    let expected = [(call(1), b"one+a".to_vec()), (call(2), b"two again+c".to_vec())];
+    assert_eq!(recovery.live, expected);
+}
