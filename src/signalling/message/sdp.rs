@@ -313,7 +313,7 @@ mod tests {
     use crate::message::text::lossy;
     use proptest::{collection, num};
 
-    const OFFER: &[u8] = b"v=0\r\no=uac 53655765 2353687637 IN IP4 10.9.9.9\r\ns=-\r\n\
+    pub(super) const OFFER: &[u8] = b"v=0\r\no=uac 53655765 2353687637 IN IP4 10.9.9.9\r\ns=-\r\n\
         c=IN IP4 10.9.9.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8 0 101\r\n\
         a=rtpmap:101 telephone-event/8000\r\n\
         a=rtcp:6005\r\na=candidate:1 1 UDP 1 10.9.9.9 6000 typ host\r\n\

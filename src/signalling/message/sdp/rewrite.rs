@@ -262,15 +262,9 @@ fn names_the_other_side(attribute: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::sdp::tests::OFFER;
     use crate::message::text::lossy;
     use proptest::{collection, num};
-
-    const OFFER: &[u8] = b"v=0\r\no=uac 53655765 2353687637 IN IP4 10.9.9.9\r\ns=-\r\n\
-        c=IN IP4 10.9.9.9\r\nt=0 0\r\nm=audio 6000 RTP/AVP 8 0 101\r\n\
-        a=rtpmap:101 telephone-event/8000\r\n\
-        a=rtcp:6005\r\na=candidate:1 1 UDP 1 10.9.9.9 6000 typ host\r\n\
-        m=video 6002/2 RTP/AVP 96\r\n\
-        c=IN IP4 10.9.9.8\r\na=sendonly\r\n";
 
     const OURS: Ours = Ours { port: 10_000, mux: None, events: EventLines::AsTheyAre };
 
