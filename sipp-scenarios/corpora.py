@@ -13,7 +13,7 @@ import threading
 import time
 
 import checks
-from hostile import bound, refusal, watched
+from hostile import bound, bridged, refusal, watched
 from node import REPOSITORY, Node
 
 CORPORA = os.environ.get("COOEE_CORPORA") or REPOSITORY.parent / "shared/conformance"
@@ -23,23 +23,7 @@ SENDERS, WATCH, CALLEE = ["127.0.0.1", "127.0.0.77"], "127.10.41.1", "127.10.41.
 MALFORMED = {("sip", "udp"): (5200, 2), ("sdp", "udp"): (2500, 1),
              ("sip", "tcp"): (5200, 4), ("sdp", "tcp"): (2500, 2)}
 GROWTH_KB = 32 * 1024
-TRUNKS = f"""
-[[trunk]]
-name = "corpora-a"
-profile = "transparent"
-allow = {json.dumps([*SENDERS, WATCH])}
-
-[[trunk]]
-name = "corpora-b"
-profile = "transparent"
-peers = ["udp:{CALLEE}:5060"]
-
-[[route]]
-name = "corpora"
-role = "agent-leg"
-from = "corpora-a"
-chain = [ {{ target = "trunk:corpora-b", timeout_s = 30 }} ]
-"""
+TRUNKS = bridged("corpora", [*SENDERS, WATCH], CALLEE)
 
 
 class Busy(threading.Thread):

@@ -1,5 +1,6 @@
 """The rows that mean harm: torture cases on the wire, and a stranger that floods the node."""
 
+import json
 import random
 import re
 import socket
@@ -120,25 +121,30 @@ def refusal(invite):
         b"\r\nCall-ID", b";tag=b\r\nCall-ID")
 
 
-def torture(where):
-    """Every case of the project's own corpus over UDP, one after the other, against one node."""
-    more = f"""
+def bridged(name, callers, callee):
+    """Configuration that sends whatever these addresses ask on to one, as it is."""
+    return f"""
 [[trunk]]
-name = "torture-a"
+name = "{name}-a"
 profile = "transparent"
-allow = ["{CALLER}"]
+allow = {json.dumps(callers)}
 
 [[trunk]]
-name = "torture-b"
+name = "{name}-b"
 profile = "transparent"
-peers = ["udp:{CALLEE}:5060"]
+peers = ["udp:{callee}:5060"]
 
 [[route]]
-name = "torture"
+name = "{name}"
 role = "agent-leg"
-from = "torture-a"
-chain = [ {{ target = "trunk:torture-b", timeout_s = 30 }} ]
+from = "{name}-a"
+chain = [ {{ target = "trunk:{name}-b", timeout_s = 30 }} ]
 """
+
+
+def torture(where):
+    """Every case of the project's own corpus over UDP, one after the other, against one node."""
+    more = bridged("torture", [CALLER], CALLEE)
     node = Node(where / "node-torture", [], sip="127.3.0.4", t1_ms=50, ports="20400-20598", more=more)
     a, b, victim, stranger = (bound(ip) for ip in (CALLER, CALLEE, VICTIM, STRANGER))
     complaints, every, sent, got = [], cases(CASES.read_text()), 0, 0
