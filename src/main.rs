@@ -12,5 +12,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Huge pages under small values: a quarter more memory a call, and 30 MB at rest. A kernel that
+    // does not know the request goes on as it did.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     cli::main(cli::Args::parse())
 }
