@@ -223,6 +223,23 @@ fn flow_63_a_refresh_that_nobody_answers_ends_the_call() {
 }
 
 #[test]
+fn flow_63_a_refresh_that_nobody_answers_is_made_good_by_another_request() {
+    let mut w = World::new();
+    let (ok, _) = talking_with(&mut w, "", &says("1800;refresher=uac", ALLOWS));
+    w.pass(SECOND * 900);
+    w.last_b("UPDATE");
+    w.a(a_asks("INVITE", 2, &ok, SDP_A));
+    let asked = w.last_b("INVITE");
+    w.b(b_says(200, &asked, "Session-Expires: 1800;refresher=uac\r\n", SDP_B));
+    w.a(a_asks("ACK", 2, &ok, ""));
+    w.pass(SECOND * 60);
+    assert_eq!(w.switch.gauges().calls, 1, "the peer is there");
+    w.to_b.clear();
+    w.pass(SECOND * 841);
+    w.last_b("UPDATE");
+}
+
+#[test]
 fn flow_63_a_refresh_that_only_rings_ends_at_the_limit() {
     let mut w = World::new();
     talking_with(&mut w, "", &says("300;refresher=uac", ""));

@@ -34,6 +34,8 @@ pub struct Host {
     pub mute: bool,
     /// It has answered OPTIONS in this life of the node.
     answers: bool,
+    /// It rested as it first answered OPTIONS: how INVITEs have judged it until then is to be seen.
+    hidden: bool,
     down: bool,
     failed: u64,
     good: u64,
@@ -57,6 +59,7 @@ impl Hosts {
             away: Vec::new(),
             mute: false,
             answers: false,
+            hidden: false,
             down: false,
             failed: 0,
             good: 0,
@@ -120,7 +123,8 @@ impl Hosts {
     pub fn forget(&mut self) {
         self.asked.clear();
         for host in &mut self.all {
-            (host.answers, host.down, host.failed, host.good) = (false, false, 0, 0);
+            (host.answers, host.hidden, host.down) = (false, false, false);
+            (host.failed, host.good) = (0, 0);
         }
     }
 
@@ -142,7 +146,8 @@ impl Hosts {
         let host = &mut self.all[at];
         if !std::mem::replace(&mut host.answers, true) {
             // Until now INVITEs have judged it.
-            host.down = standing(host, trunks).is_some_and(|s| s.0 == "down");
+            let state = standing(host, trunks).map(|s| s.0);
+            (host.down, host.hidden) = (state == Some("down"), state == Some("resting"));
         }
         match code {
             503 if rests => {}
@@ -174,8 +179,13 @@ impl Hosts {
     }
 
     /// Where the switch sees a host otherwise than OPTIONS have shown it.
-    pub fn differs(&self, trunks: &[TrunkState]) -> Option<String> {
+    pub fn differs(&mut self, trunks: &[TrunkState]) -> Option<String> {
         self.pings?;
+        for host in self.all.iter_mut().filter(|h| h.hidden) {
+            let state = standing(host, trunks).map_or("resting", |s| s.0);
+            host.hidden = state == "resting";
+            host.down |= state == "down";
+        }
         self.all.iter().filter(|h| h.side == Side::B).find_map(|host| {
             let (state, judged_by) = standing(host, trunks)?;
             let wanted = if host.answers { "options" } else { "invites" };

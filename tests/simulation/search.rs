@@ -69,7 +69,7 @@ fn must_hold(seeds: &[u64], threads: usize) {
 }
 
 /// Seeds that found something once.
-const FOUND: [u64; 7] = [
+const FOUND: [u64; 13] = [
     // A description in a 18x without one of B: its version was in no image.
     17_952_990_210_900_049,
     // A crash while the second answer of a fork is being ended.
@@ -82,6 +82,18 @@ const FOUND: [u64; 7] = [
     100_658,
     // A fork of a try that was given up asks for proof of its BYE: it was not given.
     101_166,
+    // A journal without room, twice: CSeqs of one run were used again by the next.
+    17_953_028_038_600_034,
+    // An ACK with an answer in an image, behind which another ACK stood.
+    17_953_030_405_502_352,
+    // The fork that answered was held to the CSeq of one that had asked before.
+    17_953_030_405_503_552,
+    // A copy of an INVITE from before a crash became a second call.
+    17_953_033_189_680_780,
+    // A refresh whose answer a connection took ended a session that another request had renewed.
+    17_953_033_189_682_204,
+    // An address that answered OPTIONS for the first time was judged by INVITEs of before.
+    17_953_028_038_600_976,
 ];
 
 #[test]

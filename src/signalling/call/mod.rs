@@ -248,7 +248,10 @@ impl Call {
         let Some((flow, local)) = cx.core.next_hop(&leg.dialog, leg.flow) else { return };
         let branch = format!("z9hG4bKa{secret:016x}");
         let bytes = leg.write_ack(cseq, local, &branch, sdp);
-        leg.ack = Some((cseq, flow, bytes.clone()));
+        let before = leg.ack.replace((cseq, flow, bytes.clone()));
+        // Only what could not be written again is in the image.
+        let is_kept = |(.., ack): &(u32, Flow, Bytes)| !ack.ends_with(b"\r\n\r\n");
+        self.dirty |= !sdp.is_empty() || before.as_ref().is_some_and(is_kept);
         cx.out.sends.push(crate::transaction::flow::Transmit { flow, bytes, measure: None });
     }
 

@@ -119,6 +119,13 @@ impl Peer {
         self.rests_until.filter(|until| until.mono > now.mono).map(|until| until - now)
     }
 
+    /// It answers OPTIONS: they judge it from now on, and not what INVITEs have begun to find.
+    pub fn knows_options(&mut self) {
+        if !std::mem::replace(&mut self.answers_pings, true) {
+            self.failures = 0;
+        }
+    }
+
     /// It was asked and answered. `true`: that changed how it stands.
     pub fn answered(&mut self, now: Moment, patience: Ping) -> bool {
         self.failures = 0;

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A request that was on its way across at the crash is lost with its transaction: who asked hears
-//! 500 for its copies and may ask again. A 2xx to an INVITE that we no longer know is acknowledged
-//! by its dialog.
+//! 500 for its copies and may ask again. What the other side says to it late is heard all the same:
+//! an answer to an INVITE is acknowledged by its dialog, a 2xx renews the session, 481 ends the call.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,7 +29,8 @@ use crate::call::{Call, Path};
 use crate::leg::dialog::Local;
 use crate::leg::half::{Leg, LegState};
 use crate::message::name::Name;
-use crate::message::view::Message;
+use crate::message::view::{Message, Method};
+use crate::transaction::flow::Transmit;
 
 /// Calls ask after their peers in so many groups, one after the other: thousands of calls must not
 /// all ask at once.
@@ -129,10 +130,25 @@ impl Call {
     /// the wall clock.
     pub(super) fn cut_by_restart(&mut self, cx: &Cx<'_>, same_boot: bool) {
         self.account.recovered = true;
+        self.skip_numbers(cx.now, same_boot);
         if !same_boot {
             self.account.wall_spans = true;
             moments_of(&mut self.account, |at| *at = at.across_reboot(cx.now));
             self.held = self.held.map(|(since, by)| (since.across_reboot(cx.now), by));
+        }
+    }
+
+    /// Goes on with CSeqs that no request of an earlier run can have: where the journal has no room,
+    /// requests leave without a record. One is left out for each millisecond of the call, so that
+    /// each run has numbers of its own; peers take any that is higher (RFC 3261, 12.2.2).
+    fn skip_numbers(&mut self, now: Moment, same_boot: bool) {
+        let began = self.account.times.invite;
+        let began = if same_boot { began } else { began.across_reboot(now) };
+        let skipped = u32::try_from((now - began).as_millis()).unwrap_or(u32::MAX / 4);
+        for side in [Side::A, Side::B] {
+            if let Some(leg) = self.leg_mut(side) {
+                leg.dialog.local_cseq += skipped;
+            }
         }
     }
 
@@ -209,14 +225,40 @@ impl Call {
         }
     }
 
-    /// A 2xx to an INVITE of an earlier run: our ACK was lost, or we were before we sent it.
+    /// A final answer to a request of an earlier run, whose transaction went with that.
     pub fn answered_before(&mut self, cx: &mut Cx<'_>, response: &Message) {
         let Some(side) = self.side_of(response).filter(|_| self.account.recovered) else { return };
         let cseq = response.cseq().map_or(0, |c| c.number);
         let is_ours = |l: &Leg| l.acked && l.state != LegState::Gone && cseq <= l.dialog.local_cseq;
-        if self.leg(side).is_some_and(is_ours) && !self.acknowledge_again(cx, response) {
-            self.send_ack(cx, side, cseq, b"");
+        if !self.leg(side).is_some_and(is_ours) {
+            return;
         }
+        match (response.method(), response.code()) {
+            (Method::Invite, 200..300) => self.accepted_before(cx, side, cseq, response),
+            (Method::Invite, _) => self.refused_before(cx, side, cseq, response),
+            _ => {}
+        }
+        self.peer_said(cx, side, response);
+    }
+
+    /// A 2xx to such an INVITE: our ACK was lost, or we were before we sent it.
+    fn accepted_before(&mut self, cx: &mut Cx<'_>, side: Side, cseq: u32, response: &Message) {
+        if self.acknowledge_again(cx, response) {
+            return;
+        }
+        self.send_ack(cx, side, cseq, b"");
+        if !self.ended && self.leg(side).is_some_and(Leg::is_up) {
+            self.refreshed(cx, side, true, response);
+        }
+    }
+
+    /// The ACK to a refusal has the branch of its INVITE (RFC 3261, 17.1.1.3); the refusal brings it.
+    fn refused_before(&mut self, cx: &mut Cx<'_>, side: Side, cseq: u32, response: &Message) {
+        let Some(leg) = self.leg(side) else { return };
+        let Some((flow, local)) = cx.core.next_hop(&leg.dialog, leg.flow) else { return };
+        let branch = response.via().map(|via| String::from_utf8_lossy(via.branch()));
+        let bytes = leg.write_ack(cseq, local, &branch.unwrap_or_default(), b"");
+        cx.out.sends.push(Transmit { flow, bytes, measure: None });
     }
 }
 

@@ -41,11 +41,13 @@ impl Call {
         self.sleep(cx, side);
     }
 
-    /// The 2xx to a request of ours has come: the session begins anew.
+    /// The 2xx to a request of ours has come: the session begins anew, and an UPDATE that is under
+    /// way to refresh it no longer matters.
     pub(super) fn agree_as_uac(&mut self, cx: &mut Cx<'_>, side: Side, response: &Message) {
         let terms = self.terms(side);
         if let Some(leg) = self.leg_mut(side) {
             leg.session.as_uac(&terms, response, cx.now);
+            leg.refreshing.take_if(|refresh| refresh.invite.is_none());
         }
         self.sleep(cx, side);
     }
@@ -200,7 +202,13 @@ impl Call {
         }
     }
 
-    fn refreshed(&mut self, cx: &mut Cx<'_>, side: Side, by_invite: bool, response: &Message) {
+    pub(super) fn refreshed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        by_invite: bool,
+        response: &Message,
+    ) {
         if let Some(leg) = self.leg_mut(side) {
             leg.refresh(response);
         }
@@ -221,7 +229,17 @@ impl Call {
 
     /// No answer to our refresh (timers B and F); or it never left, which is as good as 503
     /// (RFC 3261, 8.1.3.1): it is tried again.
-    pub fn refresh_unanswered(&mut self, cx: &mut Cx<'_>, side: Side, why: Silence) {
+    pub fn refresh_unanswered(
+        &mut self,
+        cx: &mut Cx<'_>,
+        side: Side,
+        client: ClientId,
+        why: Silence,
+    ) {
+        let counts = |leg: &Leg| leg.refreshing.as_ref().is_some_and(|r| r.client == client);
+        if !self.leg(side).is_some_and(counts) {
+            return;
+        }
         if why != Silence::Unsent {
             return self.refresh_lost(cx, side, 408);
         }

@@ -135,7 +135,11 @@ impl Dialog {
     /// `peer` is where the INVITE went. A private address in the Contact of a public peer is that
     /// of a host behind a NAT, and nothing would reach it.
     pub fn learn(&mut self, response: &Message, peer: IpAddr) {
-        self.remote_tag = response.to_tag().to_vec();
+        if response.to_tag() != self.remote_tag {
+            self.remote_tag = response.to_tag().to_vec();
+            // Another fork counts its own requests.
+            self.remote_cseq = 0;
+        }
         if let Some(target) = target(response) {
             self.remote_target = target;
         }

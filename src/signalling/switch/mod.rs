@@ -35,6 +35,7 @@ use crate::switch::input::Input;
 use crate::switch::lines::{Line, Paces};
 use crate::switch::overload::Overload;
 use crate::switch::portal::Portals;
+use crate::switch::recover::Before;
 use crate::transaction::key::{Keyed, Token};
 use crate::transaction::layer::{Expired, Transactions};
 use crate::transaction::limits::Clock;
@@ -94,6 +95,7 @@ pub struct Switch {
     resting: usize,
     draining: bool,
     overload: Overload,
+    before: Before,
     /// The process is to end: the drain is for good.
     ending: bool,
 }
@@ -131,6 +133,7 @@ impl Switch {
             resting: 0,
             draining: false,
             overload: Overload::default(),
+            before: Before::default(),
             ending: false,
         };
         switch.begin_lines(now);

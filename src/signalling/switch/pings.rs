@@ -104,7 +104,7 @@ impl Switch {
         let verdict = Verdict::of(response, rest_max_s);
         let Some((_, peer)) = self.core.peers.named(id) else { return };
         let Some((_, sent)) = peer.asked.take_if(|(asked, _)| *asked == client) else { return };
-        peer.answers_pings = true;
+        peer.knows_options();
         peer.pinged = (peer.pinged.0.wrapping_add(1), response.code());
         peer.rtt = Some(received - sent);
         if verdict == Verdict::Answered {

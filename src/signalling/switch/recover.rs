@@ -1,11 +1,14 @@
 //! After a crash: answered calls go on, the others are closed and both peers of each are told.
 
+use std::collections::BTreeSet;
+
 use cooee_model::ids::CallId;
 use cooee_model::moment::Moment;
 
 use crate::call::Call;
 use crate::call::context::{Cx, Note, Output};
 use crate::call::snapshot::Image;
+use crate::message::view::Message;
 use crate::switch::Switch;
 
 /// What became of the calls of an earlier run.
@@ -15,6 +18,27 @@ pub struct Recovered {
     pub revived: usize,
     /// Calls that are closed, or were over and wait for their last word.
     pub closed: usize,
+}
+
+/// The INVITEs of calls that go on, whose transactions a crash has taken: a copy that the network
+/// held back must not become a call of its own.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// Call-ID and From tag.
+    invites: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    /// No copy comes later (RFC 3261, 17.2.1).
+    until: Moment,
+}
+
+impl Before {
+    /// Whether an INVITE without a To tag is such a copy. Its 2xx is sent again by itself.
+    pub(super) fn holds(&mut self, now: Moment, invite: &Message) -> bool {
+        if now.mono > self.until.mono {
+            self.invites.clear();
+        }
+        !self.invites.is_empty()
+            && self.invites.contains(&(invite.call_id().to_vec(), invite.from_tag().to_vec()))
+    }
 }
 
 impl Switch {
@@ -30,6 +54,7 @@ impl Switch {
         out: &mut Output,
     ) -> Recovered {
         let mut found = Recovered::default();
+        self.before.until = now + self.core.tx.clock().t1 * 64;
         for (id, bytes) in snapshots {
             let image = match Image::read(*id, bytes) {
                 Ok(image) => image,
@@ -65,6 +90,8 @@ impl Switch {
         let leases = ports.filter(|_| goes_on).map(|ports| cx.core.pool.lease_again(ports));
         let goes_on = goes_on && leases != Some(None);
         if goes_on {
+            let dialog = &call.a.dialog;
+            self.before.invites.insert((dialog.call_id.clone(), dialog.remote_tag.clone()));
             call.revive(&mut cx, leases.flatten(), same_boot);
         } else {
             if is_up {

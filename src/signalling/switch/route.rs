@@ -129,10 +129,9 @@ impl Switch {
         }
     }
 
-    /// A response to nothing that we know of: a 2xx to an INVITE of an earlier run wants its ACK.
+    /// A response to nothing that we know of: its request may be of an earlier run.
     fn stray(&mut self, now: Moment, received: Moment, response: &Message, out: &mut Output) {
-        if response.method() == Method::Invite
-            && (200..300).contains(&response.code())
+        if response.code() >= 200
             && let Some(slot) = self.call_of_tag(response.from_tag())
         {
             self.step_at(now, received, slot, out, |call, cx| call.answered_before(cx, response));
@@ -152,7 +151,7 @@ impl Switch {
                 self.step_at(now, now, slot, out, |call, cx| match purpose {
                     Purpose::Invite => call.b_unanswered(cx, client, why),
                     Purpose::Relay => call.relay_unanswered(cx, client, why),
-                    Purpose::Refresh => call.refresh_unanswered(cx, side, why),
+                    Purpose::Refresh => call.refresh_unanswered(cx, side, client, why),
                     Purpose::Press => call.press_unanswered(cx, side, client),
                     Purpose::Bye => call.leg_gone(side),
                     Purpose::Late => call.late_over(client),
@@ -215,6 +214,7 @@ impl Switch {
             return self.refuse(received, flow, &message, (481, Refusal::NoDialog), out);
         }
         match (method, trunk) {
+            (Method::Invite, _) if self.before.holds(now, &message) => {}
             (Method::Invite, Some(trunk)) => {
                 let before = out.rejected.len();
                 match self.has_room(now, received, digest) {

@@ -228,6 +228,8 @@ impl Ledger {
             (Side::B, "INVITE", 0) if m.to_tag.is_empty() => {
                 missing(paper.forwarded.contains(m.call_id) && paper.imaged, "Forwarded")
             }
+            // Where nothing has rung for long, A is told so that it waits (RFC 3261, 13.3.1.1).
+            (Side::A, "INVITE", 183) if m.body.is_empty() => None,
             (Side::A, "INVITE", 180..=189) if opens => missing(paper.ringing, "Ringing"),
             (Side::A, "INVITE", 200..=299) if opens => missing(paper.answered, "PlatformAnswered"),
             (Side::A, "INVITE", 300..) if opens => missing(paper.ended, "Ended"),
@@ -272,8 +274,9 @@ impl Ledger {
                 let ends = matches!(g.method.as_str(), "BYE" | "CANCEL") && g.code == 0;
                 let final_answer = g.method == "INVITE" && g.code >= 200;
                 let answered = from_other && final_answer && leg.state == State::Setup;
-                self.is_stubborn(g)
-                    && (to_it && (ends || final_answer) || from_other && ends || answered)
+                let its_end = to_it && (ends || final_answer);
+                self.is_stubborn(g) && (its_end || from_other && ends || answered)
+                    || self.is_unheard_challenge(g, leg, met)
             };
             // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1), and one that
             // comes after timer B finds no INVITE.
@@ -307,6 +310,15 @@ impl Ledger {
     fn is_stubborn(&self, g: &Group) -> bool {
         let (Way::ToSwitch(side) | Way::FromSwitch(side)) = g.way;
         g.sent >= STUBBORN || self.streams.contains(&side)
+    }
+
+    /// A leg wants proof of the BYE that it heard, and nobody hears that it does.
+    fn is_unheard_challenge(&self, g: &Group, leg: &Ua, met: &Met) -> bool {
+        let asked = |b: &Group| b.branch == g.branch && b.code == 0 && self.is_stubborn(b);
+        g.way == Way::ToSwitch(leg.side)
+            && g.method == "BYE"
+            && matches!(g.code, 401 | 407)
+            && met.log.groups.iter().any(asked)
     }
 
     /// Never are two callees left with an answered call.

@@ -77,7 +77,7 @@ fn lost_a_refresh(met: &Met, ua: &Ua, since: u64) -> bool {
         matches!(g.way, Way::ToSwitch(s) | Way::FromSwitch(s) if s == ua.side)
             && g.call_id == ua.call_id
             && matches!(g.method.as_str(), "INVITE" | "UPDATE" | "ACK")
-            && g.began >= since
+            && (g.began >= since || g.came.is_some_and(|at| at >= since))
     };
     met.log.groups.iter().filter(ours).any(|g| g.arrived < g.sent)
 }

@@ -39,6 +39,9 @@ impl Ua {
             return self.finish(at, 481, "", "", cx);
         }
         if m.cseq <= self.remote_cseq {
+            if m.method == "BYE" {
+                cx.faults.push(format!("BYE with CSeq {} after {}", m.cseq, self.remote_cseq));
+            }
             return self.finish(at, 500, "", "", cx);
         }
         self.remote_cseq = m.cseq;
