@@ -311,6 +311,21 @@ fn flow_53_late_offer_is_answered_in_the_ack() {
 }
 
 #[test]
+fn flow_53_a_late_offer_that_is_never_answered_is_ended_once() {
+    let mut w = World::new();
+    w.a(invite("", ""));
+    let b_invite = w.last_b("INVITE");
+    w.b(b_says(200, &b_invite, "", SDP_B));
+    let ok = w.last_a("200 INVITE");
+    w.to_b.clear();
+    w.a(a_asks("BYE", 2, &ok, ""));
+    assert_eq!(w.heard_b(), ["ACK", "BYE"]);
+    w.b(b_says(200, &b_invite, "", SDP_B));
+    w.a(a_asks("ACK", 1, &ok, SDP_A));
+    assert_eq!(w.heard_b(), ["ACK"], "for the copy");
+}
+
+#[test]
 fn flow_56_a_second_answer_from_a_fork_is_ended() {
     let mut w = World::new();
     let (_, b_invite) = talking(&mut w);

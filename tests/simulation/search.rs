@@ -69,7 +69,7 @@ fn must_hold(seeds: &[u64], threads: usize) {
 }
 
 /// Seeds that found something once.
-const FOUND: [u64; 13] = [
+const FOUND: [u64; 14] = [
     // A description in a 18x without one of B: its version was in no image.
     17_952_990_210_900_049,
     // A crash while the second answer of a fork is being ended.
@@ -94,6 +94,8 @@ const FOUND: [u64; 13] = [
     17_953_033_189_682_204,
     // An address that answered OPTIONS for the first time was judged by INVITEs of before.
     17_953_028_038_600_976,
+    // A late offer that was never answered: a copy of the 2xx was ended by a second BYE.
+    17_953_036_091_350_026,
 ];
 
 #[test]

@@ -286,6 +286,7 @@ impl Call {
                     // A late offer that A never answered: the 2xx still wants its ACK.
                     let cseq = b.invite_cseq;
                     self.send_ack(cx, Side::B, cseq, b"");
+                    self.b.iter_mut().for_each(|b| b.acked = true);
                 }
                 self.send_bye(cx, Side::B, reason, measure);
             }

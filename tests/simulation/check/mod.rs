@@ -273,10 +273,11 @@ impl Ledger {
                 let from_other = g.way == Way::ToSwitch(leg.side.other());
                 let ends = matches!(g.method.as_str(), "BYE" | "CANCEL") && g.code == 0;
                 let final_answer = g.method == "INVITE" && g.code >= 200;
+                // It has hung up by saying that it knows no such dialog.
+                let ends = ends || from_other && final_answer && g.code == 481;
                 let answered = from_other && final_answer && leg.state == State::Setup;
-                let its_end = to_it && (ends || final_answer);
-                self.is_stubborn(g) && (its_end || from_other && ends || answered)
-                    || self.is_unheard_challenge(g, leg, met)
+                self.is_stubborn(g)
+                    && (to_it && (ends || final_answer) || from_other && ends || answered)
             };
             // Without a provisional response no CANCEL may be sent (RFC 3261, 9.1), and one that
             // comes after timer B finds no INVITE.
@@ -299,7 +300,8 @@ impl Ledger {
                 && !met.log.groups.iter().any(|g| heard(&g));
             // A final response that a crash cut short is not sent again: A gives up by itself.
             let cut = leg.state == State::Setup && self.restarted > 0;
-            if !met.log.took_all(told) && !mute && !cut {
+            let unproven = met.log.groups.iter().any(|g| self.is_unheard_challenge(g, leg, met));
+            if !met.log.took_all(told) && !mute && !cut && !unproven {
                 let (side, state) = (leg.side, leg.state);
                 return self.fault(call, format!("{side} still believes in the call: {state:?}"));
             }
@@ -312,13 +314,19 @@ impl Ledger {
         g.sent >= STUBBORN || self.streams.contains(&side)
     }
 
-    /// A leg wants proof of the BYE that it heard, and nobody hears that it does.
+    /// A leg wants proof of the BYE that it heard, and nobody hears that in time.
     fn is_unheard_challenge(&self, g: &Group, leg: &Ua, met: &Met) -> bool {
-        let asked = |b: &Group| b.branch == g.branch && b.code == 0 && self.is_stubborn(b);
+        let in_vain = |bye: &Group| {
+            let until = bye.began + GIVE_UP;
+            bye.branch == g.branch
+                && bye.code == 0
+                && self.is_stubborn(bye)
+                && g.came.is_none_or(|at| at >= until)
+        };
         g.way == Way::ToSwitch(leg.side)
             && g.method == "BYE"
             && matches!(g.code, 401 | 407)
-            && met.log.groups.iter().any(asked)
+            && met.log.groups.iter().any(in_vain)
     }
 
     /// Never are two callees left with an answered call.
