@@ -69,7 +69,7 @@ fn must_hold(seeds: &[u64], threads: usize) {
 }
 
 /// Seeds that found something once.
-const FOUND: [u64; 14] = [
+const FOUND: [u64; 16] = [
     // A description in a 18x without one of B: its version was in no image.
     17_952_990_210_900_049,
     // A crash while the second answer of a fork is being ended.
@@ -96,6 +96,10 @@ const FOUND: [u64; 14] = [
     17_953_028_038_600_976,
     // A late offer that was never answered: a copy of the 2xx was ended by a second BYE.
     17_953_036_091_350_026,
+    // A BYE said again after a crash, with the CSeq of one that a full journal had not kept.
+    17_953_040_098_620_822,
+    // The answer to an early UPDATE came after that to the INVITE and turned the session timer off.
+    17_953_040_098_626_110,
 ];
 
 #[test]

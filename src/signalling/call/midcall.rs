@@ -1,6 +1,7 @@
 //! What passes from leg to leg: re-INVITE and UPDATE with their offers and answers, INFO.
 
 use cooee_model::ids::Side;
+use cooee_model::moment::Moment;
 
 use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::hangup::Silence;
@@ -34,6 +35,8 @@ pub struct Relay {
     across: Method,
     /// CSeq of our request, which the ACK to its 2xx repeats.
     cseq: u32,
+    /// When it was passed on.
+    at: Moment,
     /// Where a re-INVITE stands.
     stage: Stage,
     /// What the asking side offered.
@@ -155,8 +158,20 @@ impl Call {
             return self.reply(cx, from, server, &request, 500);
         };
         let stage = Stage::Asked;
-        let relay = Relay { from, request, server, client, across, cseq, stage, offer, sdp, audio };
-        self.relays.push(relay);
+        let at = cx.now;
+        self.relays.push(Relay {
+            from,
+            request,
+            server,
+            client,
+            across,
+            cseq,
+            at,
+            stage,
+            offer,
+            sdp,
+            audio,
+        });
     }
 
     fn send_across(
@@ -288,7 +303,10 @@ impl Call {
         if by_invite && !late {
             self.send_ack(cx, to, relay.cseq, b"");
         }
-        self.agree_as_uac(cx, to, response);
+        // An early UPDATE may be answered after the INVITE, which has agreed on a session since.
+        if self.leg(to).is_some_and(|leg| !leg.session.is_newer_than(relay.at)) {
+            self.agree_as_uac(cx, to, response);
+        }
         self.agree_as_uas(cx, from, &relay.request);
         let sdp = self.redescribe(cx, from, body);
         if !up {

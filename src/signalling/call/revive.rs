@@ -11,7 +11,8 @@
 //!
 //! A request that was on its way across at the crash is lost with its transaction: who asked hears
 //! 500 for its copies and may ask again. What the other side says to it late is heard all the same:
-//! an answer to an INVITE is acknowledged by its dialog, a 2xx renews the session, 481 ends the call.
+//! an answer to an INVITE is acknowledged by its dialog, a 2xx renews the session, 481 ends the
+//! call.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -141,7 +142,7 @@ impl Call {
     /// Goes on with CSeqs that no request of an earlier run can have: where the journal has no room,
     /// requests leave without a record. One is left out for each millisecond of the call, so that
     /// each run has numbers of its own; peers take any that is higher (RFC 3261, 12.2.2).
-    fn skip_numbers(&mut self, now: Moment, same_boot: bool) {
+    pub(super) fn skip_numbers(&mut self, now: Moment, same_boot: bool) {
         let began = self.account.times.invite;
         let began = if same_boot { began } else { began.across_reboot(now) };
         let skipped = u32::try_from((now - began).as_millis()).unwrap_or(u32::MAX / 4);

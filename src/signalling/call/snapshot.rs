@@ -297,6 +297,8 @@ impl Call {
         if !self.ended {
             self.cut_by_restart(cx, same_boot);
             self.account.reason = "cut by a restart".to_owned();
+        } else {
+            self.skip_numbers(cx.now, same_boot);
         }
         if self.a.state == LegState::Setup {
             let passed = crate::leg::uas::Passed {

@@ -102,6 +102,11 @@ impl Session {
         self.is_on() && self.ours
     }
 
+    /// Whether the session was agreed upon, or refreshed, after that moment.
+    pub fn is_newer_than(&self, at: Moment) -> bool {
+        self.is_on() && self.since > at
+    }
+
     // ---------------------------------------------------------------- as the asking side
 
     /// What a request of ours that refreshes the session says of it.

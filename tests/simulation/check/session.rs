@@ -44,7 +44,11 @@ impl Ledger {
     /// This long after its interval nobody believes in a session that was not refreshed.
     pub fn interval(&mut self, call: usize, met: &Met, leg: usize, now: u64) {
         let ua = &met.legs[leg];
-        let patience = if ua.refuses_reinvites() { 3 } else { 1 };
+        // A refresh that a connection took is known to one side alone.
+        let patience = match ua.refuses_reinvites() {
+            true => 3,
+            false => 1 + u64::from(lost_a_refresh(met, ua, ua.session.since)),
+        };
         let due = ua.session.since + patience * ua.session.expires + super::WATCH;
         let refuses = ua.refuses_reinvites() && !ua.dead;
         let refuses = refuses || self.is_torn(call);
