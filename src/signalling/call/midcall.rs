@@ -303,8 +303,10 @@ impl Call {
         if by_invite && !late {
             self.send_ack(cx, to, relay.cseq, b"");
         }
-        // An early UPDATE may be answered after the INVITE, which has agreed on a session since.
-        if self.leg(to).is_some_and(|leg| !leg.session.is_newer_than(relay.at)) {
+        // Without an interval, it may be of before there was a session: an early UPDATE, answered
+        // after the INVITE.
+        let newer = self.leg(to).is_some_and(|leg| leg.session.is_newer_than(relay.at));
+        if !newer || response.value(Name::SessionExpires).is_some() {
             self.agree_as_uac(cx, to, response);
         }
         self.agree_as_uas(cx, from, &relay.request);

@@ -139,9 +139,9 @@ impl Call {
         }
     }
 
-    /// Goes on with CSeqs that no request of an earlier run can have: where the journal has no room,
-    /// requests leave without a record. One is left out for each millisecond of the call, so that
-    /// each run has numbers of its own; peers take any that is higher (RFC 3261, 12.2.2).
+    /// Goes on with CSeqs that no request of an earlier run can have: where the journal has no
+    /// room, requests leave without a record. One is left out for each millisecond of the call, so
+    /// that each run has numbers of its own; peers take any that is higher (RFC 3261, 12.2.2).
     pub(super) fn skip_numbers(&mut self, now: Moment, same_boot: bool) {
         let began = self.account.times.invite;
         let began = if same_boot { began } else { began.across_reboot(now) };
@@ -253,7 +253,8 @@ impl Call {
         }
     }
 
-    /// The ACK to a refusal has the branch of its INVITE (RFC 3261, 17.1.1.3); the refusal brings it.
+    /// The ACK to a refusal has the branch of its INVITE (RFC 3261, 17.1.1.3), which the refusal
+    /// brings back.
     fn refused_before(&mut self, cx: &mut Cx<'_>, side: Side, cseq: u32, response: &Message) {
         let Some(leg) = self.leg(side) else { return };
         let Some((flow, local)) = cx.core.next_hop(&leg.dialog, leg.flow) else { return };

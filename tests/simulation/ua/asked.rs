@@ -193,7 +193,7 @@ impl Ua {
         };
         let Some(server) = self.servers.iter_mut().find(is_it) else { return };
         server.acked = true;
-        if self.state == State::Answered {
+        if server.code < 300 && self.state == State::Answered {
             self.become_(State::Up, cx.now);
             if self.wants_bye || self.is_fork {
                 // A fork that is not told to end hangs up too, in the end.
