@@ -142,6 +142,29 @@ fn flow_63_a_that_does_not_refresh_is_ended() {
 }
 
 #[test]
+fn flow_63_a_that_has_asked_in_time_is_waited_for() {
+    for answered in [true, false] {
+        let mut w = World::new();
+        let (ok, _) = talking_with(&mut w, &says("90;refresher=uac", TIMER), "");
+        w.pass(SECOND * 59);
+        w.a(a_asks_with("INVITE", 2, &ok, &says("90;refresher=uac", TIMER), SDP_A));
+        let asked = w.last_b("INVITE");
+        w.b(b_says(100, &asked, "", ""));
+        w.pass(SECOND * 30);
+        assert_eq!(w.switch.gauges().calls, 1);
+        assert!(!w.whats().contains(&"Ended"), "B takes its time");
+        if answered {
+            w.b(b_says(200, &asked, "", SDP_B));
+            w.a(a_asks("ACK", 2, &ok, ""));
+            w.pass(SECOND * 59);
+            assert!(!w.whats().contains(&"Ended"));
+        }
+        w.pass(SECOND);
+        assert_eq!(w.account().reason, "session timer: A did not refresh");
+    }
+}
+
+#[test]
 fn flow_63_a_wall_clock_that_is_put_back_delays_nothing() {
     let mut w = World::new();
     talking_with(&mut w, &says("90;refresher=uac", TIMER), "");

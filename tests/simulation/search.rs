@@ -69,7 +69,7 @@ fn must_hold(seeds: &[u64], threads: usize) {
 }
 
 /// Seeds that found something once.
-const FOUND: [u64; 16] = [
+const FOUND: [u64; 18] = [
     // A description in a 18x without one of B: its version was in no image.
     17_952_990_210_900_049,
     // A crash while the second answer of a fork is being ended.
@@ -100,6 +100,9 @@ const FOUND: [u64; 16] = [
     17_953_040_098_620_822,
     // The answer to an early UPDATE came after that to the INVITE and turned the session timer off.
     17_953_040_098_626_110,
+    17_953_049_940_178_200,
+    // A session was ended while the request that was to refresh it waited for the other side.
+    17_953_045_814_993_996,
 ];
 
 #[test]

@@ -303,13 +303,18 @@ impl Call {
         if by_invite && !late {
             self.send_ack(cx, to, relay.cseq, b"");
         }
-        // Without an interval, it may be of before there was a session: an early UPDATE, answered
-        // after the INVITE.
-        let newer = self.leg(to).is_some_and(|leg| leg.session.is_newer_than(relay.at));
-        if !newer || response.value(Name::SessionExpires).is_some() {
+        // What names no interval may be of before there was a session: an early UPDATE that is
+        // answered after the INVITE.
+        let counts = |leg: Option<&Leg>, said: &Message| {
+            said.value(Name::SessionExpires).is_some()
+                || leg.is_some_and(|leg| !leg.session.is_newer_than(relay.at))
+        };
+        if counts(self.leg(to), response) {
             self.agree_as_uac(cx, to, response);
         }
-        self.agree_as_uas(cx, from, &relay.request);
+        if counts(self.leg(from), &relay.request) {
+            self.agree_as_uas(cx, from, &relay.request);
+        }
         let sdp = self.redescribe(cx, from, body);
         if !up {
             self.offered_anew(&by_b);

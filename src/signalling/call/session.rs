@@ -20,6 +20,9 @@ use crate::message::view::Message;
 use crate::profile::session_timer::SessionTimer;
 use crate::transaction::layer::ClientId;
 
+/// How often it is looked whether a request under way has refreshed what is at its limit.
+const LOOKS_AGAIN: Duration = Duration::from_secs(1);
+
 /// Nobody sleeps longer than this: an alarm of a call that has ended is gone soon.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Why both legs hear BYE.
@@ -98,6 +101,10 @@ impl Call {
         match leg.session.next(refreshing) {
             Some((at, _)) if at.mono > cx.now.mono => self.sleep(cx, side),
             Some((_, Due::Refresh)) => self.refresh(cx, side, None),
+            // It has asked in time, and the other side has not answered it yet.
+            Some((_, Due::End)) if self.asks(side) && !leg.session.is_over(cx.now) => {
+                cx.core.alarms.set(cx.now, LOOKS_AGAIN, Alarm::Session(self.slot, side, nth));
+            }
             Some((_, Due::End)) if refreshing => {
                 self.session_over(cx, format!("session timer: {side} did not answer the refresh"));
             }
@@ -106,6 +113,11 @@ impl Call {
             }
             None => {}
         }
+    }
+
+    /// Whether a request of this side that refreshes its session waits for the other side.
+    fn asks(&self, side: Side) -> bool {
+        self.relays.iter().any(|relay| relay.from == side && relay.offers())
     }
 
     /// Refreshes a leg: by UPDATE where the peer knows it, else by a re-INVITE that describes what

@@ -227,6 +227,11 @@ impl Session {
         Some((self.limit(), Due::End))
     }
 
+    /// Whether the whole interval has passed, and not only what is left of it for a BYE.
+    pub fn is_over(&self, now: Moment) -> bool {
+        now - self.since >= self.span()
+    }
+
     /// Our refresh was refused, though the dialog stands: it is tried again after `wait`, or half
     /// way to the limit; in the end the session goes on without.
     pub fn refused(&mut self, now: Moment, wait: Option<Duration>) {
