@@ -55,3 +55,19 @@ fn flow_30_before_its_ack_a_hears_nothing_but_its_answer() {
     w.last_b("491 INFO");
     assert!(w.heard_a().is_empty());
 }
+#[test]
+fn a_2xx_that_crossed_the_cancel_is_ended_whatever_its_bye_needs() {
+    let mut w = World::new();
+    w.a(invite("", SDP_A));
+    let b_invite = w.last_b("INVITE");
+    w.b(b_says(180, &b_invite, "", ""));
+    w.a(a_cancels());
+    w.pass(Duration::from_secs(28));
+    w.b(b_says(200, &b_invite, "", SDP_B));
+    let bye = w.last_b("BYE");
+    // 64*T1 after the CANCEL, and the BYE is still sent again.
+    w.pass(Duration::from_secs(10));
+    assert_eq!(w.switch.gauges().calls, 1);
+    w.b(b_says(200, &bye, "", ""));
+    assert_eq!(w.switch.gauges().calls, 0);
+}

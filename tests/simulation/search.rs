@@ -69,7 +69,7 @@ fn must_hold(seeds: &[u64], threads: usize) {
 }
 
 /// Seeds that found something once.
-const FOUND: [u64; 18] = [
+const FOUND: [u64; 20] = [
     // A description in a 18x without one of B: its version was in no image.
     17_952_990_210_900_049,
     // A crash while the second answer of a fork is being ended.
@@ -101,6 +101,9 @@ const FOUND: [u64; 18] = [
     // The answer to an early UPDATE came after that to the INVITE and turned the session timer off.
     17_953_040_098_626_110,
     17_953_049_940_178_200,
+    17_953_054_449_957_488,
+    // A leg that was answered in spite of its CANCEL was forgotten before the end of its BYE.
+    17_953_054_449_955_686,
     // A session was ended while the request that was to refresh it waited for the other side.
     17_953_045_814_993_996,
 ];

@@ -40,12 +40,13 @@ impl Call {
         let terms = self.terms(side);
         if let Some(leg) = self.leg_mut(side) {
             leg.session.as_uas(&terms, request, cx.now);
+            leg.refreshing.take_if(|refresh| refresh.invite.is_none());
         }
         self.sleep(cx, side);
     }
 
-    /// The 2xx to a request of ours has come: the session begins anew, and an UPDATE that is under
-    /// way to refresh it no longer matters.
+    /// The 2xx to a request of ours has come: the session begins anew. An UPDATE that is under way
+    /// to refresh it no longer matters.
     pub(super) fn agree_as_uac(&mut self, cx: &mut Cx<'_>, side: Side, response: &Message) {
         let terms = self.terms(side);
         if let Some(leg) = self.leg_mut(side) {

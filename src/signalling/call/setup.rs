@@ -373,6 +373,8 @@ impl Call {
             && leg.invite == Invite::Client(client)
             && leg.state == LegState::Ending
             && leg.cancel == Cancel::Sent
+            // It was answered all the same, and its BYE is under way.
+            && !leg.acked
         {
             cx.core.tx.abandon(client);
             leg.state = LegState::Gone;
