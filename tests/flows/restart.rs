@@ -329,6 +329,20 @@ fn a_copy_of_the_invite_that_was_held_back_is_no_new_call() {
 }
 
 #[test]
+fn a_copy_of_the_invite_of_a_call_that_is_over_is_refused_and_another_try_is_not() {
+    let mut w = World::new();
+    let (ok, _) = talking(&mut w);
+    w.a(a_asks("BYE", 2, &ok, ""));
+    assert_eq!(w.crash(DOWN), CLOSED);
+    w.to_a.clear();
+    w.a(invite("", SDP_A));
+    assert_eq!(w.heard_a(), ["503 INVITE"]);
+    let again = invite("", SDP_A).replace("CSeq: 1", "CSeq: 3").replace("z9hG4bKa1", "z9hG4bKa3");
+    w.a(again);
+    assert_eq!(w.heard_a(), ["100 INVITE"]);
+}
+
+#[test]
 fn a_call_that_was_ending_has_one_account_only() {
     let mut w = World::new();
     let (ok, _) = talking(&mut w);

@@ -1,6 +1,6 @@
 //! After a crash: answered calls go on, the others are closed and both peers of each are told.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use cooee_model::ids::CallId;
 use cooee_model::moment::Moment;
@@ -20,24 +20,30 @@ pub struct Recovered {
     pub closed: usize,
 }
 
-/// The INVITEs of calls that go on, whose transactions a crash has taken: a copy that the network
+/// The INVITEs of an earlier run, whose transactions a crash has taken: a copy that the network
 /// held back must not become a call of its own.
 #[derive(Debug, Default)]
 pub(super) struct Before {
-    /// Call-ID and From tag.
-    invites: BTreeSet<(Vec<u8>, Vec<u8>)>,
+    /// By Call-ID and From tag: the caller's last CSeq, and whether the call goes on.
+    invites: BTreeMap<(Vec<u8>, Vec<u8>), (u32, bool)>,
     /// No copy comes later (RFC 3261, 17.2.1).
     until: Moment,
 }
 
 impl Before {
-    /// Whether an INVITE without a To tag is such a copy. Its 2xx is sent again by itself.
-    pub(super) fn holds(&mut self, now: Moment, invite: &Message) -> bool {
+    /// Whether an INVITE without a To tag is such a copy, and if so whether its call goes on: then
+    /// its 2xx is sent again by itself.
+    pub(super) fn knows(&mut self, now: Moment, invite: &Message) -> Option<bool> {
         if now.mono > self.until.mono {
             self.invites.clear();
         }
-        !self.invites.is_empty()
-            && self.invites.contains(&(invite.call_id().to_vec(), invite.from_tag().to_vec()))
+        if self.invites.is_empty() {
+            return None;
+        }
+        let (last, goes_on) =
+            *self.invites.get(&(invite.call_id().to_vec(), invite.from_tag().to_vec()))?;
+        // A higher CSeq is another try of that caller.
+        (invite.cseq()?.number <= last).then_some(goes_on)
     }
 }
 
@@ -86,12 +92,13 @@ impl Switch {
         let (is_up, ports) = (image.is_up(), image.ports());
         let mut cx = Cx { now, received: now, core: &mut self.core, out };
         let mut call = Call::restore(&mut cx, id, slot, image);
+        let caller = &call.a.dialog;
+        let (asked, last) =
+            ((caller.call_id.clone(), caller.remote_tag.clone()), caller.remote_cseq);
         let goes_on = is_up && is_found && call.is_reachable(&cx);
         let leases = ports.filter(|_| goes_on).map(|ports| cx.core.pool.lease_again(ports));
         let goes_on = goes_on && leases != Some(None);
         if goes_on {
-            let dialog = &call.a.dialog;
-            self.before.invites.insert((dialog.call_id.clone(), dialog.remote_tag.clone()));
             call.revive(&mut cx, leases.flatten(), same_boot);
         } else {
             if is_up {
@@ -100,6 +107,7 @@ impl Switch {
             call.close_recovered(&mut cx, same_boot);
         }
         call.settle(&mut cx);
+        self.before.invites.insert(asked, (last, goes_on));
         let numbers = &call.plan.policy.numbers;
         self.portals.wait(&call.account.customer, slot, numbers);
         if let (Some(portal), Some(named)) = (&call.word.portal, &call.account.portal_call_id) {

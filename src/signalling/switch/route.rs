@@ -213,8 +213,12 @@ impl Switch {
         if !message.to_tag().is_empty() {
             return self.refuse(received, flow, &message, (481, Refusal::NoDialog), out);
         }
+        let before = if method == Method::Invite { self.before.knows(now, &message) } else { None };
         match (method, trunk) {
-            (Method::Invite, _) if self.before.holds(now, &message) => {}
+            (Method::Invite, _) if before == Some(true) => {}
+            (Method::Invite, _) if before == Some(false) => {
+                self.refuse(received, flow, &message, (503, Refusal::Merged), out);
+            }
             (Method::Invite, Some(trunk)) => {
                 let before = out.rejected.len();
                 match self.has_room(now, received, digest) {

@@ -259,7 +259,11 @@ impl Ledger {
         let b_gone = met.legs.len() > 1 && met.legs[1..].iter().all(|l| l.state == State::Gone);
         let over = |gone: bool, legs: &[Ua]| {
             let last = legs.iter().map(|l| l.since).max().unwrap_or_default();
-            gone && last.saturating_add(CONVERGE) <= now
+            // A copy of the INVITE became a call of its own when a crash had taken the first, which
+            // was over: that one has to ring and to be given up.
+            let calls = self.by_call.get(&call).map_or(1, Vec::len);
+            let patience = if calls > 1 { 3 * CONVERGE } else { CONVERGE };
+            gone && last.saturating_add(patience) <= now
         };
         if !over(a_gone, &met.legs[..1]) && !over(b_gone, &met.legs[1..]) {
             return;

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cooee_model::command::Command;
 use cooee_model::ids::{CallId, Side};
 use cooee_model::media::MediaEvent;
 use cooee_model::moment::Moment;
@@ -92,6 +93,8 @@ enum Event {
     /// The journal has no room; it has room again.
     Full,
     Room,
+    /// An operator ends the calls that nobody is left of.
+    Operator,
     /// The connection of a host breaks.
     Break(&'static str),
     WallJump,
@@ -266,6 +269,9 @@ impl World {
 
     /// Says who speaks TCP, and when connections break.
     fn plumb(&mut self, streams: [bool; 2], rng: &mut Rng) {
+        if self.ledger.bypass && streams == [true; 2] {
+            self.later(self.end - 200 * SECOND, Event::Operator);
+        }
         for (host, side) in self.hosts.all() {
             if streams[usize::from(side == Side::B)] {
                 self.pipes.add(host);
@@ -408,12 +414,26 @@ impl World {
             Event::Unsent(..) => {}
             Event::Full => self.is_full = true,
             Event::Room => self.checkpoint(),
+            Event::Operator if self.up => self.clear_up(),
+            Event::Operator => {}
             Event::Break(host) => self.pipes.close(host),
             Event::Judge => self.judge(),
             Event::WallJump => {
                 let jump = i64::try_from(self.rng.below(7_200_000)).unwrap() - 3_600_000;
                 self.wall += jump * 1_000_000;
             }
+        }
+    }
+
+    /// Where no media is seen and both connections broke, no BYE and no silence tells of the end.
+    fn clear_up(&mut self) {
+        let is_left = |id: &CallId| {
+            let call = self.ledger.call_of(*id).map(|call| &self.calls[call]);
+            call.is_some_and(|met| met.legs.iter().all(|leg| leg.state == State::Gone))
+        };
+        let left: Vec<_> = self.switch.calls().filter(is_left).collect();
+        for call in left {
+            self.input(Input::Command(Command::Hangup { call }));
         }
     }
 
