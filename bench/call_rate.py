@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -286,15 +287,18 @@ def main():
     modes = given.modes.split(",")
     if unknown := [mode for mode in modes if mode not in MODES]:
         parser.error(f"no such mode: {', '.join(unknown)}; there are {', '.join(MODES)}")
-    where = Path(tempfile.mkdtemp(prefix="cooee-bench-"))
+    # Nothing may stay behind, and what has been measured is shown.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    where, report = Path(tempfile.mkdtemp(prefix="cooee-bench-")), {}
     try:
-        report = {mode: measure(Bench(given, mode, where)) for mode in modes}
+        for mode in modes:
+            report[mode] = measure(Bench(given, mode, where))
     finally:
         shutil.rmtree(where, ignore_errors=True)
-    if given.json:
-        print(json.dumps(report, indent=2))
-    else:
-        show(report)
+        if given.json:
+            print(json.dumps(report, indent=2))
+        else:
+            show(report)
 
 
 if __name__ == "__main__":
