@@ -286,7 +286,9 @@ impl Call {
                     // A late offer that A never answered: the 2xx still wants its ACK.
                     let cseq = b.invite_cseq;
                     self.send_ack(cx, Side::B, cseq, b"");
-                    self.b.iter_mut().for_each(|b| b.acked = true);
+                    if let Some(b) = &mut self.b {
+                        b.acked = true;
+                    }
                 }
                 self.send_bye(cx, Side::B, reason, measure);
             }

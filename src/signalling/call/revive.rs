@@ -148,7 +148,7 @@ impl Call {
         let skipped = u32::try_from((now - began).as_millis()).unwrap_or(u32::MAX / 4);
         for side in [Side::A, Side::B] {
             if let Some(leg) = self.leg_mut(side) {
-                leg.dialog.local_cseq += skipped;
+                leg.dialog.local_cseq = leg.dialog.local_cseq.saturating_add(skipped);
             }
         }
     }
