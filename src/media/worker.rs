@@ -1,7 +1,7 @@
 //! One RTP thread: waits for packets of its calls, passes them on, carries out orders.
 //!
-//! Nothing on the way of a packet locks or allocates. Orders are carried out after the sockets of a
-//! turn, so no socket reported in that turn can belong to a call that has ended meanwhile.
+//! Nothing on the way of a packet locks or allocates. Orders are carried out before the sockets of a
+//! turn; a socket that belonged to a call they have ended is empty by then, or no call is there.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,8 +115,13 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
                 }
             };
             let tokens = || ready.iter().take(count).map(EpollEvent::data);
-            // Orders first: a packet that is here may be of a peer that was named just before.
-            if tokens().any(|token| token == BELL) && !self.obey() {
+            if tokens().any(|token| token == BELL) {
+                // Taken down before the orders are read: one that comes in between rings again.
+                let _ = self.bell.read();
+            }
+            // Orders first, rung for or not: a packet that is here may be of a peer that was named
+            // just before, and epoll may tell of the packet a turn earlier than of the bell.
+            if !self.obey() {
                 return;
             }
             for token in tokens().filter(|token| *token != BELL) {
@@ -195,8 +200,6 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
 
     /// Carries out the orders that wait; `false`: no more will come.
     fn obey(&mut self) -> bool {
-        // Taken down before the queue is read: an order that comes in between rings again.
-        let _ = self.bell.read();
         for _ in 0..COMMANDS_PER_TURN {
             match self.commands.try_recv() {
                 Ok(command) => {
