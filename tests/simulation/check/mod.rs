@@ -229,7 +229,7 @@ impl Ledger {
                 missing(paper.forwarded.contains(m.call_id) && paper.imaged, "Forwarded")
             }
             // Where nothing has rung for long, A is told so that it waits (RFC 3261, 13.3.1.1).
-            (Side::A, "INVITE", 183) if m.body.is_empty() => None,
+            (Side::A, "INVITE", 183) if !rang(met) => None,
             (Side::A, "INVITE", 180..=189) if opens => missing(paper.ringing, "Ringing"),
             (Side::A, "INVITE", 200..=299) if opens => missing(paper.answered, "PlatformAnswered"),
             (Side::A, "INVITE", 300..) if opens => missing(paper.ended, "Ended"),
@@ -378,6 +378,14 @@ impl Ledger {
             self.fault(0, format!("at rest: {gauges:?}, {} images", images.len()));
         }
     }
+}
+
+/// Whether B has been heard to ring.
+fn rang(met: &Met) -> bool {
+    let rings = |g: &Group| {
+        g.way == Way::ToSwitch(Side::B) && g.method == "INVITE" && (180..190).contains(&g.code)
+    };
+    met.log.groups.iter().any(|g| rings(g) && g.arrived > 0)
 }
 
 /// The moments of an account follow one another.
