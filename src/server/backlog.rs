@@ -1,4 +1,5 @@
-//! What the engine has taken and not handled yet: what is under way first, new calls behind it.
+//! What the engine has taken and not handled yet: what is under way first, then what is to be
+//! refused, new calls behind it.
 //!
 //! Sockets are read as soon as there is something, so that the kernel never has to drop a BYE for
 //! want of room among INVITEs; what waits, waits here.
@@ -6,36 +7,53 @@
 use std::collections::VecDeque;
 
 use cooee_signalling::switch::input::Input;
-use cooee_signalling::switch::overload::goes_first;
+use cooee_signalling::switch::overload::{asks_for_call, goes_first};
 
 /// Most messages that begin something and wait. Past it they are dropped and counted: their senders
 /// send them again.
 const NEW_WAITING: usize = 8192;
 
+/// Most calls that wait to be refused: some 50 ms. Past it they are dropped and counted, too.
+const SURPLUS_WAITING: usize = 1024;
+
 /// Inputs in the order in which they are to be handled.
 #[derive(Debug, Default)]
 pub struct Backlog {
     under_way: VecDeque<Input>,
+    surplus: VecDeque<Input>,
     new: VecDeque<Input>,
 }
 
 impl Backlog {
-    /// Takes an input. `false`: it was dropped.
-    pub fn push(&mut self, input: Input) -> bool {
-        let begins = matches!(&input, Input::Datagram { bytes, .. } if !goes_first(bytes));
-        if !begins {
-            self.under_way.push_back(input);
-        } else if self.new.len() < NEW_WAITING {
-            self.new.push_back(input);
-        } else {
-            return false;
+    /// Takes an input; `sheds` says whether a call that comes behind so many is to be refused.
+    /// `false`: it was dropped.
+    pub fn push(&mut self, input: Input, sheds: impl Fn(usize) -> bool) -> bool {
+        let (queue, most, input) = match input {
+            Input::Datagram { flow, received, bytes } if !goes_first(&bytes) => {
+                if asks_for_call(&bytes) && sheds(self.new.len()) {
+                    let input = Input::Surplus { flow, received, bytes };
+                    (&mut self.surplus, SURPLUS_WAITING, input)
+                } else {
+                    (&mut self.new, NEW_WAITING, Input::Datagram { flow, received, bytes })
+                }
+            }
+            other => (&mut self.under_way, usize::MAX, other),
+        };
+        let fits = queue.len() < most;
+        if fits {
+            queue.push_back(input);
         }
-        true
+        fits
     }
 
     /// The next input that belongs to what is under way.
     pub fn under_way(&mut self) -> Option<Input> {
         self.under_way.pop_front()
+    }
+
+    /// The next call that is to be refused.
+    pub fn surplus(&mut self) -> Option<Input> {
+        self.surplus.pop_front()
     }
 
     /// The next message that begins something.
@@ -45,7 +63,7 @@ impl Backlog {
 
     /// How many inputs wait.
     pub fn len(&self) -> usize {
-        self.under_way.len() + self.new.len()
+        self.under_way.len() + self.surplus.len() + self.new.len()
     }
 
     /// Whether nothing waits.
@@ -85,9 +103,9 @@ mod tests {
         let mut backlog = Backlog::default();
         for one in ["INVITE a\r\n", "BYE a\r\n", "CANCEL a\r\n", "SIP/2.0 200\r\n", "INVITE b\r\n"]
         {
-            assert!(backlog.push(datagram(one)));
+            assert!(backlog.push(datagram(one), |_| false));
         }
-        assert!(backlog.push(Input::Wake));
+        assert!(backlog.push(Input::Wake, |_| false));
         assert_eq!(backlog.len(), 6);
         let first: Vec<_> = (0..4).map(|_| text(backlog.under_way())).collect();
         assert_eq!(first, ["BYE a\r\n", "SIP/2.0 200\r\n", "Wake", ""]);
@@ -100,10 +118,30 @@ mod tests {
     fn new_calls_past_the_limit_are_dropped_and_what_is_under_way_is_not() {
         let mut backlog = Backlog::default();
         for _ in 0..NEW_WAITING {
-            assert!(backlog.push(datagram("INVITE a\r\n")));
+            assert!(backlog.push(datagram("INVITE a\r\n"), |_| false));
         }
-        assert!(!backlog.push(datagram("INVITE a\r\n")));
-        assert!(backlog.push(datagram("BYE a\r\n")));
+        assert!(!backlog.push(datagram("INVITE a\r\n"), |_| false));
+        assert!(backlog.push(datagram("BYE a\r\n"), |_| false));
         assert_eq!(backlog.len(), NEW_WAITING + 1);
+    }
+
+    #[test]
+    fn calls_that_there_are_too_many_of_do_not_wait_for_those_before_them() {
+        let mut backlog = Backlog::default();
+        let sheds = |waiting| waiting >= 2;
+        for one in ["INVITE a\r\n", "OPTIONS a\r\n", "INVITE b\r\n", "CANCEL a\r\n", "BYE c\r\n"] {
+            assert!(backlog.push(datagram(one), sheds));
+        }
+        assert_eq!(backlog.len(), 5);
+        assert_eq!(text(backlog.under_way()), "BYE c\r\n");
+        let Some(Input::Surplus { bytes, .. }) = backlog.surplus() else { panic!() };
+        assert_eq!(&bytes[..], b"INVITE b\r\n");
+        let new: Vec<_> = (0..4).map(|_| text(backlog.new_call())).collect();
+        assert_eq!(new, ["INVITE a\r\n", "OPTIONS a\r\n", "CANCEL a\r\n", ""]);
+        for _ in 0..SURPLUS_WAITING {
+            assert!(backlog.push(datagram("INVITE d\r\n"), |_| true));
+        }
+        assert!(!backlog.push(datagram("INVITE d\r\n"), |_| true));
+        assert!(backlog.push(datagram("CANCEL d\r\n"), |_| true));
     }
 }

@@ -1,8 +1,8 @@
 //! The engine: the signalling value on an OS thread of its own.
 //!
 //! One turn: take what waits (datagrams in batches, other threads' inputs), let the switch handle
-//! what is under way, then new calls for a while, carry out what it decided; where nothing is left,
-//! sleep until the next datagram, bell or deadline.
+//! what is under way, then what is to be refused and new calls for a while, carry out what it decided;
+//! where nothing is left, sleep until the next datagram, bell or deadline.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -37,7 +37,8 @@ const CHECKPOINT_CALLS: usize = 64;
 /// Batches that one turn takes from a socket, so that what is under way is never far behind.
 const BATCHES: usize = 8;
 
-/// How long a turn handles new calls before it looks again for what is under way, nanoseconds.
+/// How long a turn refuses calls, and then handles new ones, before it looks again for what is under
+/// way, nanoseconds. Neither keeps the other from its turn.
 const NEW_CALLS_NS: u64 = 2_000_000;
 
 /// The bell's number among the things that wake the engine; sockets are numbered from 0.
@@ -148,9 +149,10 @@ impl Engine {
 
     fn take_datagrams(&mut self, number: u16) {
         for _ in 0..BATCHES {
-            let (backlog, engine) = (&mut self.backlog, &self.parts.telemetry.engine);
-            let taken = self.parts.udp.receive(number, &mut self.batch, |input| {
-                if !backlog.push(input) {
+            let Parts { udp, switch, telemetry, .. } = &self.parts;
+            let (backlog, engine) = (&mut self.backlog, &telemetry.engine);
+            let taken = udp.receive(number, &mut self.batch, |input| {
+                if !backlog.push(input, |waiting| switch.sheds(waiting)) {
                     engine.backlog_full.fetch_add(1, Ordering::Relaxed);
                 }
             });
@@ -168,7 +170,7 @@ impl Engine {
         let mut unsent = Vec::new();
         let counts = self.parts.udp.hear_icmp(number, &mut unsent);
         for input in unsent {
-            self.backlog.push(input);
+            self.push(input);
         }
         let [unreachable, other] = &self.parts.telemetry.engine.icmp;
         unreachable.fetch_add(counts.0, Ordering::Relaxed);
@@ -178,10 +180,14 @@ impl Engine {
     fn take_letters(&mut self) {
         self.parts.letters.heard();
         while let Some((input, receipt)) = self.parts.letters.next() {
-            if !self.backlog.push(input) {
-                self.parts.telemetry.engine.backlog_full.fetch_add(1, Ordering::Relaxed);
-            }
+            self.push(input);
             self.receipts.extend(receipt);
+        }
+    }
+
+    fn push(&mut self, input: Input) {
+        if !self.backlog.push(input, |waiting| self.parts.switch.sheds(waiting)) {
+            self.parts.telemetry.engine.backlog_full.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -190,21 +196,26 @@ impl Engine {
         while let Some(input) = self.backlog.under_way() {
             self.handle(input);
         }
-        let end = clock::now().mono + NEW_CALLS_NS;
-        while let Some(input) = self.backlog.new_call() {
-            self.handle(input);
-            if clock::now().mono >= end {
-                break;
-            }
-        }
+        self.handle_for_a_while(Backlog::surplus);
+        self.handle_for_a_while(Backlog::new_call);
         // Each is told by being let go of: nothing that is waited for begins a call.
         self.receipts.clear();
         self.parts.switch.handle(clock::now(), Input::Wake, &mut self.out);
         Self::carry_out(&mut self.parts, None, &mut self.out);
     }
 
+    fn handle_for_a_while(&mut self, next: impl Fn(&mut Backlog) -> Option<Input>) {
+        let end = clock::now().mono + NEW_CALLS_NS;
+        while let Some(input) = next(&mut self.backlog) {
+            self.handle(input);
+            if clock::now().mono >= end {
+                break;
+            }
+        }
+    }
+
     fn handle(&mut self, input: Input) {
-        if let Input::Datagram { bytes, .. } = &input {
+        if let Input::Datagram { bytes, .. } | Input::Surplus { bytes, .. } = &input {
             let (method, code) = peek(bytes);
             self.parts.telemetry.engine.messages.count(Direction::In, method, code);
         }

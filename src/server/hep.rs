@@ -128,7 +128,11 @@ impl Hep {
 
     /// A message that came in.
     pub fn received(&self, input: &Input) -> Option<Seen> {
-        let Input::Datagram { flow, received, bytes } = input else { return None };
+        let (Input::Datagram { flow, received, bytes } | Input::Surplus { flow, received, bytes }) =
+            input
+        else {
+            return None;
+        };
         // Keep-alives are no messages.
         if bytes.len() <= 4 {
             return None;

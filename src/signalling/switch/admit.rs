@@ -229,13 +229,15 @@ impl Switch {
         now: Moment,
         received: Moment,
         digest: Digest,
+        surplus: bool,
     ) -> Result<(), Refusal> {
         if self.overload.has_refused(now, digest) {
             return Err(Refusal::Repeated);
         }
-        if !self.overload.admits(now, received) {
+        if surplus {
             return Err(Refusal::Overload);
         }
+        self.overload.look(now, received);
         let settings = &self.core.plan.settings;
         if self.is_full() || !self.core.loads.has_room(now, settings.max_cps) {
             return Err(Refusal::Limit);
@@ -246,6 +248,12 @@ impl Switch {
     fn is_full(&self) -> bool {
         let most = self.core.plan.settings.max_sessions;
         self.live() >= usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a message that asks for a call and comes now, behind so many that wait to be looked
+    /// at, is [`Input::Surplus`](crate::switch::input::Input::Surplus).
+    pub fn sheds(&self, waiting: usize) -> bool {
+        self.overload.sheds(waiting)
     }
 
     /// Whether the node refuses new calls at this moment, or did so a moment ago: too many at a

@@ -35,6 +35,17 @@ pub enum Input {
         /// The bytes.
         bytes: Bytes,
     },
+    /// A message that asks for a call, where [`Switch::sheds`](crate::switch::Switch::sheds) says
+    /// that there are more of them than can be done. It is answered as ever where it is none, or a
+    /// copy of one that was taken.
+    Surplus {
+        /// Our socket and who sent it.
+        flow: Flow,
+        /// Kernel receive time.
+        received: Moment,
+        /// The bytes.
+        bytes: Bytes,
+    },
     /// A message was given back, by the transport or by ICMP: nothing takes it where it was to go.
     Unsent {
         /// The way that it was to go.

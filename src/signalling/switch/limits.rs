@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-/// How long a new call may wait in a queue that stands before it is refused: short enough for an
-/// answer within 50 ms, long enough that the node never runs out of work.
+/// How long the queue of new calls is to be once it stands: short, and long enough that the node
+/// never runs out of work.
 pub const TARGET: Duration = Duration::from_millis(25);
 
 /// How long every new call must have waited for longer than that before the queue counts as
-/// standing: bursts and pauses pass. Even at five times what can be done, nobody has waited for
-/// T1 by then, after which callers send their INVITE again.
+/// standing: bursts and pauses pass.
 pub const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A call that would have to wait this long is refused when it comes, whether the queue stands or
+/// not: T1, after which callers send their INVITE again.
+pub const LONGEST: Duration = Duration::from_millis(500);
 
 /// A queue that gets shorter by itself may go on to for as long as nobody waits this long: half of
 /// T1.

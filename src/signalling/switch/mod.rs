@@ -144,7 +144,10 @@ impl Switch {
     pub fn handle(&mut self, now: Moment, input: Input, out: &mut Output) {
         match input {
             Input::Datagram { flow, received, bytes } => {
-                self.datagram(now, received, flow, bytes, out);
+                self.datagram(now, received, flow, bytes, false, out);
+            }
+            Input::Surplus { flow, received, bytes } => {
+                self.datagram(now, received, flow, bytes, true, out);
             }
             Input::Unsent { flow, bytes } => self.unsent(now, flow, bytes, out),
             Input::Media(event) => {

@@ -5,10 +5,12 @@
 //! - A burst makes calls wait, and then the queue runs empty: nothing is refused.
 //! - Where each call of an [`INTERVAL`] had to wait for longer than [`TARGET`], and the wait is not
 //!   getting shorter by itself, the queue stands: more comes than can be done. From then on a call
-//!   that has waited longer than `TARGET` is refused, which takes a small part of the work of a
-//!   call. So the queue stays that short, what is accepted is accepted in time, and nobody has a
-//!   reason to send it again.
+//!   that would have to wait longer than `TARGET` is refused when it comes. So its caller is told at
+//!   once, those who wait already are served, and the queue gets and stays short.
+//! - However short the spell, nobody is let in who would have to wait for longer than [`LONGEST`].
 //! - It is over when the queue has run empty: a call came after the one before it was looked at.
+//!
+//! How long a call would have to wait is how many wait, times what one took lately.
 //!
 //! Only new calls are judged. What belongs to a call that is up comes before them ([`goes_first`])
 //! and is never refused. A refused INVITE is remembered, since its sender, which may have sent
@@ -18,13 +20,22 @@ use std::time::Duration;
 
 use cooee_model::moment::Moment;
 
-use crate::switch::limits::{INTERVAL, OVER, PATIENCE, REFUSED, REFUSED_FOR, TARGET};
+use crate::switch::limits::{INTERVAL, LONGEST, OVER, PATIENCE, REFUSED, REFUSED_FOR, TARGET};
+
+/// One look at a call counts as at most so much longer than those before it: a pause of the machine
+/// says nothing of what a call takes.
+const PACE_GROWS: u32 = 4;
+
+/// What a call may be thought to take however fast those before it were.
+const PACE_AT_LEAST: Duration = Duration::from_millis(1);
 
 /// The state of that law. Small, and told the time by its caller.
 #[derive(Debug, Default)]
 pub struct Overload {
     /// When a new call was last looked at.
     last: Moment,
+    /// What a call takes while others wait, smoothed.
+    pace: Duration,
     /// Since when each new call has waited for longer than `TARGET`, and the longest wait since.
     late: Option<(Moment, Duration)>,
     /// The queue stands.
@@ -33,18 +44,20 @@ pub struct Overload {
 }
 
 impl Overload {
-    /// A new call that was received then is looked at now. `false`: the node does not keep up,
-    /// and the call is to be refused.
-    pub fn admits(&mut self, now: Moment, received: Moment) -> bool {
+    /// A new call that was received then is looked at now.
+    pub fn look(&mut self, now: Moment, received: Moment) {
         if received > self.last {
             self.standing = false;
             self.late = None;
+        } else {
+            let took = (now - self.last).min((self.pace * PACE_GROWS).max(PACE_AT_LEAST));
+            self.pace = (self.pace * 7 + took) / 8;
         }
         self.last = now;
         let waited = now - received;
         if waited <= TARGET {
             self.late = None;
-            return true;
+            return;
         }
         let (since, longest) = self.late.get_or_insert((now, waited));
         *longest = waited.max(*longest);
@@ -55,7 +68,12 @@ impl Overload {
                 self.standing = true;
             }
         }
-        !self.standing
+    }
+
+    /// Whether a new call that comes now, behind so many that wait, is to be refused.
+    pub fn sheds(&self, waiting: usize) -> bool {
+        let wait = self.pace.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
+        wait > if self.standing { TARGET } else { LONGEST }
     }
 
     /// Whether calls are being refused because the node does not keep up.
@@ -112,6 +130,11 @@ pub fn goes_first(bytes: &[u8]) -> bool {
     [&b"SIP/2.0 "[..], b"ACK ", b"BYE ", b"PRACK ", b"UPDATE ", b"INFO "].into_iter().any(begins)
 }
 
+/// Whether a message that does not go first asks for a call.
+pub fn asks_for_call(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"INVITE ")
+}
+
 fn has_to_tag(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|&b| b == b'\n');
     let named = |line: &&[u8]| {
@@ -124,30 +147,56 @@ fn has_to_tag(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::time::Duration;
 
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A single server: each call takes `work`, a refusal `refusal`; one comes every `every`. Gives
-    /// the longest waits of those admitted and of those refused, and how many of each.
+    /// What became of the calls of a load: how many were taken and refused, and the longest waits.
+    #[derive(Debug, Default)]
+    struct Seen {
+        taken: u32,
+        refused: u32,
+        longest: Duration,
+        longest_refused: Duration,
+        end: Moment,
+    }
+
+    /// A single server, which is told of what has come before it looks at the next: each call takes
+    /// `work`, a refusal `refusal`.
     fn serve(
         overload: &mut Overload,
-        from: Moment,
-        (every, calls): (Duration, u32),
+        free: Moment,
+        arrivals: impl Iterator<Item = Moment>,
         (work, refusal): (Duration, Duration),
-    ) -> (Moment, [(u32, Duration); 2]) {
-        let (mut now, mut seen) = (from, [(0, Duration::ZERO); 2]);
-        for n in 0..calls {
-            let received = from + every * n;
-            now = now.max(received);
-            let admitted = overload.admits(now, received);
-            let (count, longest) = &mut seen[usize::from(!admitted)];
-            (*count, *longest) = (*count + 1, (*longest).max(now - received));
-            now = now + if admitted { work } else { refusal };
+    ) -> Seen {
+        let (mut now, mut queue, mut seen) = (free, VecDeque::new(), Seen::default());
+        let mut arrivals = arrivals.peekable();
+        loop {
+            while let Some(received) = arrivals.next_if(|at| *at <= now || queue.is_empty()) {
+                now = now.max(received);
+                if overload.sheds(queue.len()) {
+                    seen.refused += 1;
+                    seen.longest_refused = seen.longest_refused.max(now - received);
+                    now = now + refusal;
+                } else {
+                    queue.push_back(received);
+                }
+            }
+            let Some(received) = queue.pop_front() else { break };
+            overload.look(now, received);
+            seen.taken += 1;
+            seen.longest = seen.longest.max(now - received);
+            now = now + work;
         }
-        (now, seen)
+        seen.end = now;
+        seen
+    }
+
+    fn each(from: Moment, every: Duration, calls: u32) -> impl Iterator<Item = Moment> {
+        (0..calls).map(move |n| from + every * n)
     }
 
     fn start() -> Moment {
@@ -157,103 +206,112 @@ mod tests {
     #[test]
     fn a_node_that_keeps_up_refuses_nothing() {
         let mut overload = Overload::default();
-        let (end, [_, (refused, _)]) = serve(&mut overload, start(), (MS, 100_000), (MS, MS / 20));
-        assert_eq!((refused, overload.stands(end)), (0, false));
+        let load = each(start(), MS, 100_000);
+        let seen = serve(&mut overload, start(), load, (MS, MS / 20));
+        assert_eq!((seen.refused, overload.stands(seen.end)), (0, false));
     }
 
     #[test]
     fn a_burst_is_no_overload_nor_is_a_pause() {
         let mut overload = Overload::default();
-        let burst = (Duration::ZERO, 200);
-        let (end, [(admitted, longest), _]) = serve(&mut overload, start(), burst, (MS, MS / 20));
-        assert_eq!((admitted, longest), (200, MS * 199));
+        let burst = each(start(), Duration::ZERO, 400);
+        let seen = serve(&mut overload, start(), burst, (MS, MS / 20));
+        assert_eq!((seen.taken, seen.refused, seen.longest), (400, 0, MS * 399));
         // A node that stood still for most of a second has the time to catch up.
-        for n in 0..200 {
-            assert!(overload.admits(end + MS * 900 + MS * n, end + MS * n * 5));
-        }
+        let during = each(seen.end, MS * 5, 400);
+        let seen = serve(&mut overload, seen.end + MS * 900, during, (MS, MS / 20));
+        assert_eq!((seen.taken, seen.refused), (400, 0));
         // At 19 parts of 20 of what it can, a tenth of a second costs two of catching up.
-        let (start, every) = (end + MS * 5000, MS * 20 / 19);
-        let mut now = start + MS * 100;
-        for n in 0..4000 {
-            let received = start + every * n;
-            now = now.max(received);
-            assert!(overload.admits(now, received), "{n}");
-            now = now + MS;
-        }
+        let start = seen.end + MS * 5000;
+        let load = each(start, MS * 20 / 19, 4000);
+        let seen = serve(&mut overload, start + MS * 100, load, (MS, MS / 20));
+        assert_eq!((seen.taken, seen.refused), (4000, 0));
     }
 
     #[test]
     fn a_peak_that_is_being_caught_up_with_is_no_overload() {
         let mut overload = Overload::default();
         // For 300 ms half as many again as can be done, then nine tenths.
-        let rush = (0..450).map(|n| MS * 2 / 3 * n);
-        let rest = (0..6000).map(|n| MS * 300 + MS * 10 / 9 * n);
-        let (mut now, mut longest) = (start(), Duration::ZERO);
-        for after in rush.chain(rest) {
-            let received = start() + after;
-            now = now.max(received);
-            longest = longest.max(now - received);
-            assert!(overload.admits(now, received), "{after:?}");
-            now = now + MS;
-        }
-        assert!(longest > MS * 140, "{longest:?}");
+        let rush = each(start(), MS * 2 / 3, 450);
+        let load = rush.chain(each(start() + MS * 300, MS * 10 / 9, 6000));
+        let seen = serve(&mut overload, start(), load, (MS, MS / 20));
+        assert_eq!(seen.refused, 0);
+        assert!(seen.longest > MS * 140, "{:?}", seen.longest);
     }
 
     #[test]
-    fn a_queue_that_shrinks_too_slowly_for_those_who_wait_stands() {
+    fn one_call_that_takes_long_does_not_say_what_the_others_take() {
         let mut overload = Overload::default();
-        let (start, every) = (start(), MS * 20 / 19);
-        let mut now = start + MS * 700;
-        let mut refused = 0;
-        for n in 0..4000 {
-            let received = start + every * n;
-            now = now.max(received);
-            let admitted = overload.admits(now, received);
-            refused += u32::from(!admitted);
-            now = now + if admitted { MS } else { MS / 20 };
-        }
-        assert!((500..800).contains(&refused), "{refused}: what had waited, and no more");
+        let burst = each(start(), Duration::ZERO, 100);
+        let seen = serve(&mut overload, start(), burst, (MS / 4, MS / 20));
+        // It has stood still in the middle of a queue.
+        overload.look(seen.end + MS * 2000, start());
+        assert!(!overload.sheds(1000), "{:?}", overload.pace);
     }
 
     #[test]
-    fn what_comes_past_the_capacity_is_refused_and_the_capacity_is_used() {
+    fn those_who_wait_are_served_and_those_who_come_are_refused() {
+        let mut overload = Overload::default();
+        // A little less than can be done, after a pause: it would take eight seconds to catch up.
+        let load = each(start(), MS * 20 / 19, 4000);
+        let seen = serve(&mut overload, start() + MS * 400, load, (MS, MS / 20));
+        assert!((300..450).contains(&seen.refused), "{seen:?}: as many as waited, and no more");
+        assert!(seen.longest_refused <= MS, "{seen:?}: told when it came");
+        assert!(seen.longest <= MS * 400, "{seen:?}");
+    }
+
+    #[test]
+    fn what_comes_past_the_capacity_is_refused_at_once_and_the_capacity_is_used() {
         for tenths in [11, 15, 20, 50] {
             let mut overload = Overload::default();
-            let (calls, every) = (6000 * tenths, MS * 10 / tenths);
-            let load = (every, calls);
-            let (end, [(admitted, _), (refused, longest)]) =
-                serve(&mut overload, start(), load, (MS, MS / 25));
-            let ideal = 1000.0 * (end - start()).as_secs_f64() - f64::from(refused) / 25.0;
-            assert!(f64::from(admitted) > 0.99 * ideal, "{tenths}: {admitted} of {ideal}");
-            // The first refusals are of the backlog that told.
-            assert!(longest < TARGET + INTERVAL + MS * 2, "{tenths}: {longest:?}");
+            let load = each(start(), MS * 10 / tenths, 6000 * tenths);
+            let seen = serve(&mut overload, start(), load, (MS, MS / 25));
+            let ideal =
+                1000.0 * (seen.end - start()).as_secs_f64() - f64::from(seen.refused) / 25.0;
+            assert!(f64::from(seen.taken) > 0.99 * ideal, "{tenths}: {seen:?} of {ideal}");
+            assert!(seen.longest_refused <= MS * 2, "{tenths}: {seen:?}");
+            // Refusals take their time as well.
+            assert!(seen.longest < LONGEST * 5 / 4, "{tenths}: {seen:?}");
         }
     }
 
     #[test]
-    fn once_the_queue_stands_a_refusal_does_not_take_longer_than_the_target() {
+    fn once_the_queue_stands_those_who_are_let_in_hardly_wait() {
         let mut overload = Overload::default();
-        let every = MS * 2 / 3;
-        let (mut now, _) = serve(&mut overload, start(), (every, 3000), (MS, MS / 25));
-        assert!(overload.stands(now));
-        for n in 3000..33_000 {
-            let received = start() + every * n;
+        let load = || each(start(), MS * 2 / 3, 30_000);
+        // Those who came before it stood have to be served first.
+        let (mut now, mut queue, mut served) = (start(), VecDeque::new(), 0);
+        for received in load() {
+            while now <= received {
+                let Some(first) = queue.pop_front() else { break };
+                overload.look(now, first);
+                let since = now - start();
+                assert!(since < MS * 2000 || now - first < TARGET + MS * 3, "{since:?}");
+                (now, served) = (now + MS, served + 1);
+            }
             now = now.max(received);
-            let admitted = overload.admits(now, received);
-            assert!(now - received < TARGET + MS * 2, "{:?}", now - received);
-            now = now + if admitted { MS } else { MS / 25 };
+            if overload.sheds(queue.len()) {
+                now = now + MS / 25;
+            } else {
+                queue.push_back(received);
+            }
         }
-        assert!(overload.stands(now));
+        assert!(served > 19_000 && overload.stands(now), "{served}");
     }
 
     #[test]
     fn it_is_over_when_the_queue_has_run_empty_or_nobody_calls() {
         let mut overload = Overload::default();
-        let (now, _) = serve(&mut overload, start(), (MS / 2, 2000), (MS, MS / 25));
+        let mut now = start();
+        for n in 0..700 {
+            overload.look(now, start() + MS * n / 2);
+            now = now + MS;
+        }
         assert!(overload.stands(now) && !overload.stands(now + OVER + MS));
+        assert!(overload.sheds(100) && !overload.sheds(10));
         let later = now + TARGET * 2;
-        assert!(overload.admits(later, now + MS), "nothing waited when it came");
-        assert!(!overload.stands(later));
+        overload.look(later, now + MS);
+        assert!(!overload.stands(later) && !overload.sheds(100), "nothing waited when it came");
     }
 
     #[test]

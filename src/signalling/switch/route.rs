@@ -29,12 +29,14 @@ use crate::transaction::returned::Returned;
 use crate::transaction::slots::Slot;
 
 impl Switch {
+    /// `surplus`: a call that it asks for is to be refused.
     pub(super) fn datagram(
         &mut self,
         now: Moment,
         received: Moment,
         flow: Flow,
         bytes: Bytes,
+        surplus: bool,
         out: &mut Output,
     ) {
         let trunk = self.trunk_of(flow.remote, now);
@@ -78,7 +80,7 @@ impl Switch {
         if flow.transport.is_reliable() && message.value(Name::ContentLength).is_none() {
             return self.refuse(received, flow, &message, (400, Refusal::Malformed), out);
         }
-        self.request(now, received, flow, message, trunk, dialog, out);
+        self.request(now, received, flow, message, (trunk, dialog, surplus), out);
     }
 
     fn response(&mut self, now: Moment, received: Moment, response: &Message, out: &mut Output) {
@@ -169,15 +171,13 @@ impl Switch {
         }
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn request(
         &mut self,
         now: Moment,
         received: Moment,
         flow: Flow,
         message: Message,
-        trunk: Option<usize>,
-        dialog: Option<(Slot, Side)>,
+        (trunk, dialog, surplus): (Option<usize>, Option<(Slot, Side)>, bool),
         out: &mut Output,
     ) {
         let method = message.method();
@@ -221,7 +221,7 @@ impl Switch {
             }
             (Method::Invite, Some(trunk)) => {
                 let before = out.rejected.len();
-                match self.has_room(now, received, digest) {
+                match self.has_room(now, received, digest, surplus) {
                     Ok(()) => self.admit(now, received, flow, message, trunk, out),
                     Err(why) => self.refuse(received, flow, &message, (503, why), out),
                 }
