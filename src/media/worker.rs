@@ -1,7 +1,7 @@
 //! One RTP thread: waits for packets of its calls, passes them on, carries out orders.
 //!
-//! Nothing on the way of a packet locks or allocates. Orders are carried out before the sockets of a
-//! turn; a socket that belonged to a call they have ended is empty by then, or no call is there.
+//! Nothing on the way of a packet locks or allocates. Orders are carried out before the sockets of
+//! a turn: what it reports of a call that they have ended finds no call, or an empty socket.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The engine: the signalling value on an OS thread of its own.
 //!
 //! One turn: take what waits (datagrams in batches, other threads' inputs), let the switch handle
-//! what is under way, then what is to be refused and new calls for a while, carry out what it decided;
-//! where nothing is left, sleep until the next datagram, bell or deadline.
+//! what is under way, then what is to be refused and new calls for a while, carry out what it
+//! decided; where nothing is left, sleep until the next datagram, bell or deadline.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -37,8 +37,8 @@ const CHECKPOINT_CALLS: usize = 64;
 /// Batches that one turn takes from a socket, so that what is under way is never far behind.
 const BATCHES: usize = 8;
 
-/// How long a turn refuses calls, and then handles new ones, before it looks again for what is under
-/// way, nanoseconds. Neither keeps the other from its turn.
+/// How long a turn refuses calls, and then handles new ones, before it looks again for what is
+/// under way, nanoseconds. Neither keeps the other from its turn.
 const NEW_CALLS_NS: u64 = 2_000_000;
 
 /// The bell's number among the things that wake the engine; sockets are numbered from 0.

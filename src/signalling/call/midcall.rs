@@ -7,13 +7,14 @@ use crate::call::context::{Cx, Owner, Purpose};
 use crate::call::hangup::Silence;
 use crate::call::setup::sdp_of;
 use crate::call::{Call, Path};
-use crate::leg::dialog::{cancel_of, response_to};
+use crate::leg::dialog::cancel_of;
 use crate::leg::half::{Leg, LegState};
 use crate::leg::offer_answer::{Described, described, is_fax};
 use crate::leg::session_timer::Session;
 use crate::leg::uas::{Passed, answer};
 use crate::message::codecs::Kept;
 use crate::message::name::Name;
+use crate::message::reply::response_to;
 use crate::message::view::{Message, Method};
 use crate::transaction::layer::{ClientId, ServerId};
 
@@ -462,12 +463,17 @@ impl Call {
         request: &Message,
         code: u16,
     ) {
+        let session_id = self.leg(side).and_then(|leg| leg.dialog.session_id.as_ref());
+        if request.method() == Method::Bye && code == 200 && session_id.is_none() {
+            let answer = (code, request);
+            return cx.core.tx.respond_plainly(cx.now, server, answer, &mut cx.out.sends);
+        }
         let source = self.source_of(side);
         let mut writer = response_to(request, source, code, b"", "");
         if matches!(code, 200 | 405 | 501) {
             writer.header(Name::Allow, &[crate::leg::half::ALLOW]);
         }
-        if let Some(id) = self.leg(side).and_then(|leg| leg.dialog.session_id.as_ref()) {
+        if let Some(id) = session_id {
             id.write(&mut writer);
         }
         if code == 422 {

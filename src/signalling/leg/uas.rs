@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::leg::dialog::{copy_record_route, response_to};
+use crate::leg::dialog::copy_record_route;
 use crate::leg::half::{ALLOW, Leg};
 use crate::leg::reliable;
 use crate::message::name::Name;
+use crate::message::reply::response_to;
 use crate::message::view::{Message, Method};
 
 /// What is passed on from the other leg's answer.

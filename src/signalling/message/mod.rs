@@ -10,6 +10,7 @@ pub mod codecs;
 pub mod index;
 pub mod limits;
 pub mod name;
+pub mod reply;
 pub mod sdp;
 pub mod stream;
 pub mod text;

@@ -10,8 +10,8 @@ use secrecy::ExposeSecret;
 
 use crate::call::context::Output;
 use crate::leg::credentials::{Credentials, Nonce, challenges};
-use crate::leg::dialog::response_to;
 use crate::message::name::Name;
+use crate::message::reply::response_to;
 use crate::message::view::Message;
 use crate::profile::fence::{DigestFence, Fence};
 use crate::switch::Switch;

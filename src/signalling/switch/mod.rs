@@ -28,6 +28,7 @@ use crate::call::hangup::Silence;
 use crate::call::loads::Loads;
 use crate::call::peers::Peers;
 use crate::call::pool::{Pool, Ports};
+use crate::leg::half::Invite;
 use crate::profile::caller_id::Shown;
 use crate::profile::plan::Plan;
 use crate::switch::fence::Proofs;
@@ -340,6 +341,9 @@ impl Switch {
     fn forget(&mut self, slot: Slot) {
         if let Some(mut call) = self.calls.remove(slot) {
             self.by_id.remove(&call.id);
+            if let Some(Invite::Client(client)) = call.b.as_ref().map(|b| b.invite) {
+                self.core.tx.over(client);
+            }
             if call.resting {
                 self.resting = self.resting.saturating_sub(1);
             } else {

@@ -3,10 +3,10 @@
 //! The law, after CoDel (RFC 8289) and what RFC 6357 asks of a server that has to shed:
 //!
 //! - A burst makes calls wait, and then the queue runs empty: nothing is refused.
-//! - Where each call of an [`INTERVAL`] had to wait for longer than [`TARGET`], and the wait is not
-//!   getting shorter by itself, the queue stands: more comes than can be done. From then on a call
-//!   that would have to wait longer than `TARGET` is refused when it comes. So its caller is told at
-//!   once, those who wait already are served, and the queue gets and stays short.
+//! - Where each call of an [`INTERVAL`] had to wait for longer than [`TARGET`], and the wait does
+//!   not get shorter by itself, the queue stands: more comes than can be done. From then on a call
+//!   that would have to wait longer than `TARGET` is refused when it comes. So its caller is told
+//!   at once, those who wait already are served, and the queue gets and stays short.
 //! - However short the spell, nobody is let in who would have to wait for longer than [`LONGEST`].
 //! - It is over when the queue has run empty: a call came after the one before it was looked at.
 //!

@@ -11,10 +11,10 @@ use crate::call::context::{Output, Owner, Purpose};
 use crate::call::hangup::Silence;
 use crate::call::limits::RETRY_AFTER_S;
 use crate::call::peers::Place;
-use crate::leg::dialog::response_to;
 use crate::leg::half::{ALLOW, Invite, LegState};
 use crate::leg::reliable::TAG;
 use crate::message::name::Name;
+use crate::message::reply::response_to;
 use crate::message::transport::Transport;
 use crate::message::view::{Message, Method};
 use crate::profile::plan::Reliable;
@@ -201,7 +201,7 @@ impl Switch {
             return;
         }
         let digest = self.core.keyed.server(&message, method);
-        if self.core.tx.absorb(digest, &mut out.sends) {
+        if self.core.tx.absorb(digest, &message, &mut out.sends) {
             return;
         }
         if method == Method::Cancel {

@@ -8,7 +8,7 @@ use cooee_model::moment::Moment;
 use crate::message::view::{Message, Method};
 use crate::transaction::client::{Client, ClientState, ack_of_failure};
 use crate::transaction::flow::{Flow, Measure, Transmit};
-use crate::transaction::key::{Digest, Keyed, Token};
+use crate::transaction::key::{Keyed, Token};
 use crate::transaction::limits::{Clock, TRANSACTIONS};
 use crate::transaction::server::{Server, ServerState};
 use crate::transaction::slots::{Slot, Slots};
@@ -93,15 +93,15 @@ pub struct Counts {
 /// The transactions of one node. `O` tells an owner its own.
 #[derive(Debug)]
 pub struct Transactions<O> {
-    keyed: Keyed,
+    pub(super) keyed: Keyed,
     pub(super) clock: Clock,
-    servers: Slots<Server<O>>,
+    pub(super) servers: Slots<Server<O>>,
     pub(super) clients: Slots<Client<O>>,
-    by_digest: BTreeMap<u128, Slot>,
+    pub(super) by_digest: BTreeMap<u128, Slot>,
     /// INVITEs of an earlier run, by the place and the secret in their branch.
     adopted: BTreeMap<(u32, u64), Slot>,
     pub(super) timers: Timers<Tick>,
-    counts: Counts,
+    pub(super) counts: Counts,
 }
 
 impl<O: Copy> Transactions<O> {
@@ -158,22 +158,6 @@ impl<O: Copy> Transactions<O> {
 
     // ---------------------------------------------------------------- server side
 
-    /// Whether a request, by its digest, is a copy of one that is known; if so the last response
-    /// goes out again.
-    pub fn absorb(&mut self, digest: Digest, sends: &mut Vec<Transmit>) -> bool {
-        let Some(&slot) = self.by_digest.get(&digest) else { return false };
-        let Some(server) = self.servers.get(slot) else { return false };
-        self.counts.absorbed += 1;
-        // An acknowledged 2xx is not sent again: the caller has it (RFC 6026, 7.1).
-        if server.state != ServerState::Acknowledged
-            && let Some(response) = &server.response
-        {
-            self.counts.resent += 1;
-            sends.push(Transmit { flow: server.flow, bytes: response.clone(), measure: None });
-        }
-        true
-    }
-
     /// Opens a transaction for a request that is no copy.
     pub fn open(&mut self, request: &Message, flow: Flow, owner: O) -> Arrival {
         if self.servers.len() >= TRANSACTIONS {
@@ -196,11 +180,6 @@ impl<O: Copy> Transactions<O> {
         self.by_digest.insert(digest, slot);
         self.by_digest.insert(merge, slot);
         Arrival::New(ServerId(slot))
-    }
-
-    /// Whether the same request is here already by another path (RFC 3261, 8.2.2.2).
-    pub fn is_merged(&self, request: &Message) -> bool {
-        request.to_tag().is_empty() && self.by_digest.contains_key(&self.keyed.merge(request))
     }
 
     /// The INVITE that a CANCEL or ACK means, by its branch.
@@ -361,10 +340,12 @@ impl<O: Copy> Transactions<O> {
             is_cancel,
             instead: None,
         });
-        if !flow.transport.is_reliable() {
+        if flow.transport.is_reliable() {
+            self.timers.set(now, self.clock.give_up(), Tick::GiveUpRequest(slot));
+        } else {
+            // The end is set with the first copy: most requests have been answered by then.
             self.timers.set(now, self.clock.t1, Tick::SendRequest(slot));
         }
-        self.timers.set(now, self.clock.give_up(), Tick::GiveUpRequest(slot));
         ClientId(slot)
     }
 
@@ -470,6 +451,13 @@ impl<O: Copy> Transactions<O> {
         self.timers.set(now, self.clock.give_up(), Tick::ForgetClient(id.0));
     }
 
+    /// Forgets an answered INVITE whose call is over: nothing comes of a copy of its answer.
+    pub fn over(&mut self, id: ClientId) {
+        if self.clients.get(id.0).is_some_and(|client| client.state == ClientState::Accepted) {
+            self.clients.remove(id.0);
+        }
+    }
+
     /// Forgets a request whose answer nobody waits for any more.
     pub fn abandon(&mut self, id: ClientId) {
         self.clients.remove(id.0);
@@ -512,6 +500,10 @@ impl<O: Copy> Transactions<O> {
             (ClientState::Proceeding, false) => clock.t2,
             _ => return,
         };
+        if client.resent == 0 {
+            let rest = clock.give_up().saturating_sub(clock.t1);
+            self.timers.set(now, rest, Tick::GiveUpRequest(slot));
+        }
         client.resent += 1;
         self.counts.resent += 1;
         sends.push(Transmit { flow: client.flow, bytes: client.bytes.clone(), measure: None });

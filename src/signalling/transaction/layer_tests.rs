@@ -22,8 +22,9 @@ fn layer() -> Transactions<u8> {
     Transactions::new(Keyed::new([1; 16]), Clock::default())
 }
 
-fn digest(request: &Message) -> Digest {
-    Keyed::new([1; 16]).server(request, request.method())
+/// Whether a request is taken for a copy.
+fn copy(layer: &mut Transactions<u8>, request: &Message, sends: &mut Vec<Transmit>) -> bool {
+    layer.absorb(Keyed::new([1; 16]).server(request, request.method()), request, sends)
 }
 
 fn message(text: &str) -> Message {
@@ -64,7 +65,7 @@ fn an_answer_of_an_earlier_run_is_sent_until_its_ack_and_absorbs_copies() {
     let bytes = response(200, "z9hG4bKa", "INVITE").bytes().clone();
     let id = layer.adopt_answer(at(0), (FLOW, bytes), 9, &mut sends).unwrap();
     assert_eq!(sends.len(), 1);
-    assert!(layer.absorb(digest(&request("INVITE", "z9hG4bKa")), &mut sends));
+    assert!(copy(&mut layer, &request("INVITE", "z9hG4bKa"), &mut sends));
     assert_eq!(sends.len(), 2);
     assert_eq!(run(&mut layer, 2000).0, [500, 1500]);
     layer.acknowledged(id);
@@ -174,10 +175,10 @@ fn flow_18_a_copy_of_an_invite_gets_the_last_response_again() {
     let invite = request("INVITE", "z9hG4bKa");
     let id = open(&mut layer, "INVITE");
     let mut sends = Vec::new();
-    assert!(layer.absorb(digest(&invite), &mut sends));
+    assert!(copy(&mut layer, &invite, &mut sends));
     assert!(sends.is_empty());
     layer.respond(at(1), id, 180, Bytes::from_static(b"ringing"), None, &mut sends);
-    assert!(layer.absorb(digest(&invite), &mut sends));
+    assert!(copy(&mut layer, &invite, &mut sends));
     assert_eq!(sends.len(), 2);
     assert_eq!(sends[1].bytes, &b"ringing"[..]);
 }
@@ -230,11 +231,28 @@ fn a_second_final_response_is_never_sent() {
 }
 
 #[test]
+fn a_plain_answer_is_written_again_for_each_copy_and_not_kept() {
+    let mut layer = layer();
+    let bye = request("BYE", "z9hG4bKa");
+    let id = open(&mut layer, "BYE");
+    let mut sends = Vec::new();
+    layer.respond_plainly(at(0), id, (200, &bye), &mut sends);
+    assert!(layer.servers.get(id.0).unwrap().response.is_none());
+    assert!(copy(&mut layer, &bye, &mut sends));
+    assert!(sends[0].bytes.starts_with(b"SIP/2.0 200 OK\r\nVia: "));
+    assert_eq!((&sends[1].bytes, sends[1].flow), (&sends[0].bytes, sends[0].flow));
+    layer.respond(at(1), id, 500, Bytes::from_static(b"no"), None, &mut sends);
+    assert_eq!(sends.len(), 2, "it was final");
+    run(&mut layer, 32_000);
+    assert!(!copy(&mut layer, &bye, &mut sends), "timer J");
+}
+
+#[test]
 fn flow_19_the_same_request_by_another_path_is_merged() {
     let mut layer = layer();
     open(&mut layer, "INVITE");
     assert!(layer.is_merged(&request("INVITE", "z9hG4bKother")));
-    assert!(!layer.absorb(digest(&request("INVITE", "z9hG4bKother")), &mut Vec::new()));
+    assert!(!copy(&mut layer, &request("INVITE", "z9hG4bKother"), &mut Vec::new()));
     assert!(!layer.is_merged(&request("OPTIONS", "z9hG4bKother")));
 }
 

@@ -4,6 +4,7 @@
 //! to be sent goes into the caller's list, what the owner has to know comes back as a value.
 
 pub mod client;
+pub mod copies;
 pub mod flow;
 pub mod key;
 pub mod layer;

@@ -42,6 +42,7 @@ pub struct Server<O> {
     pub code: u16,
     pub(super) digest: Digest,
     pub(super) merge: Digest,
+    /// `None` after a final response: nobody needs it, or a copy of the request says it all.
     pub(super) response: Option<Bytes>,
     /// How many times the final response has been sent again.
     pub(super) resent: u32,

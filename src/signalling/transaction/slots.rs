@@ -17,23 +17,30 @@ struct Place<T> {
     entry: Option<T>,
 }
 
+/// Places of a page.
+const PAGE: usize = 256;
+
 /// Entries by [`Slot`].
+///
+/// They stand in pages: what grows by doubling takes twice what it needs, and the engine would
+/// stand still while tens of thousands move.
 #[derive(Debug)]
 pub struct Slots<T> {
-    places: Vec<Place<T>>,
+    pages: Vec<Vec<Place<T>>>,
+    places: usize,
     free: Vec<u32>,
 }
 
 impl<T> Default for Slots<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self { pages: Vec::new(), places: 0, free: Vec::new() }
     }
 }
 
 impl<T> Slots<T> {
     /// How many entries there are.
     pub const fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places - self.free.len()
     }
 
     /// Whether there is none.
@@ -45,12 +52,10 @@ impl<T> Slots<T> {
     pub fn next(&self) -> Slot {
         match self.free.last() {
             Some(&index) => {
-                let place = self.places.get(index as usize);
+                let place = self.place(index);
                 Slot { index, generation: place.map_or(0, |p| p.generation) }
             }
-            None => {
-                Slot { index: u32::try_from(self.places.len()).unwrap_or(u32::MAX), generation: 0 }
-            }
+            None => Slot { index: u32::try_from(self.places).unwrap_or(u32::MAX), generation: 0 },
         }
     }
 
@@ -59,9 +64,9 @@ impl<T> Slots<T> {
         if index >= PLACES {
             return false;
         }
-        while self.places.len() <= index as usize {
-            self.free.push(u32::try_from(self.places.len()).unwrap_or(u32::MAX));
-            self.places.push(Place { generation: 0, entry: None });
+        while self.places <= index as usize {
+            self.free.push(u32::try_from(self.places).unwrap_or(u32::MAX));
+            self.push(Place { generation: 0, entry: None });
         }
         let Some(at) = self.free.iter().rposition(|&free| free == index) else { return false };
         let last = self.free.len() - 1;
@@ -72,35 +77,56 @@ impl<T> Slots<T> {
     /// Adds an entry.
     pub fn insert(&mut self, entry: T) -> Slot {
         let slot = self.next();
-        match self.free.pop().and_then(|index| self.places.get_mut(index as usize)) {
-            Some(place) => place.entry = Some(entry),
-            None => self.places.push(Place { generation: 0, entry: Some(entry) }),
+        let entry = Some(entry);
+        match self.free.pop().and_then(|index| self.place_mut(index)) {
+            Some(place) => place.entry = entry,
+            None => self.push(Place { generation: 0, entry }),
         }
         slot
     }
 
+    fn push(&mut self, place: Place<T>) {
+        match self.pages.last_mut().filter(|page| page.len() < PAGE) {
+            Some(page) => page.push(place),
+            None => {
+                let mut page = Vec::with_capacity(PAGE);
+                page.push(place);
+                self.pages.push(page);
+            }
+        }
+        self.places += 1;
+    }
+
+    fn place(&self, index: u32) -> Option<&Place<T>> {
+        self.pages.get(index as usize / PAGE)?.get(index as usize % PAGE)
+    }
+
+    fn place_mut(&mut self, index: u32) -> Option<&mut Place<T>> {
+        self.pages.get_mut(index as usize / PAGE)?.get_mut(index as usize % PAGE)
+    }
+
     /// The entry at `slot`.
     pub fn get(&self, slot: Slot) -> Option<&T> {
-        let place = self.places.get(slot.index as usize)?;
+        let place = self.place(slot.index)?;
         if place.generation == slot.generation { place.entry.as_ref() } else { None }
     }
 
     /// The entry at `slot`, to change.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
-        let place = self.places.get_mut(slot.index as usize)?;
+        let place = self.place_mut(slot.index)?;
         if place.generation == slot.generation { place.entry.as_mut() } else { None }
     }
 
     /// The entry at a place whatever its generation, with its key.
     pub fn at(&self, index: u32) -> Option<(Slot, &T)> {
-        let place = self.places.get(index as usize)?;
+        let place = self.place(index)?;
         let slot = Slot { index, generation: place.generation };
         place.entry.as_ref().map(|entry| (slot, entry))
     }
 
     /// Takes an entry out.
     pub fn remove(&mut self, slot: Slot) -> Option<T> {
-        let place = self.places.get_mut(slot.index as usize)?;
+        let place = self.place_mut(slot.index)?;
         if place.generation != slot.generation {
             return None;
         }
@@ -112,7 +138,7 @@ impl<T> Slots<T> {
 
     /// All entries in the order of their places.
     pub fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
-        (0_u32..).zip(&self.places).filter_map(|(index, place)| {
+        (0_u32..).zip(self.pages.iter().flatten()).filter_map(|(index, place)| {
             let slot = Slot { index, generation: place.generation };
             place.entry.as_ref().map(|entry| (slot, entry))
         })
@@ -133,6 +159,18 @@ mod tests {
         assert_eq!((first.index, slots.get(first), slots.get(second)), (0, None, Some(&"b")));
         assert_eq!(slots.remove(first), None);
         assert_eq!((slots.len(), slots.iter().count()), (1, 1));
+    }
+
+    #[test]
+    fn places_go_on_over_pages_and_are_used_again() {
+        let mut slots = Slots::default();
+        let all: Vec<_> = (0..3 * PAGE).map(|n| slots.insert(n)).collect();
+        assert!(all.iter().enumerate().all(|(n, slot)| slots.get(*slot) == Some(&n)));
+        assert!(slots.iter().map(|(_, n)| *n).eq(0..3 * PAGE));
+        all.iter().rev().for_each(|slot| _ = slots.remove(*slot));
+        assert!(slots.is_empty());
+        assert!((0..3 * PAGE).all(|n| slots.insert(n).index as usize == n));
+        assert_eq!(slots.pages.len(), 3);
     }
 
     #[test]

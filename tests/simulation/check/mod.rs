@@ -339,6 +339,7 @@ impl Ledger {
             l.is_open()
                 && matches!(l.state, State::Up | State::Answered)
                 && l.since.saturating_add(CONVERGE) <= now
+                && !met.log.groups.iter().any(|g| self.is_unheard_challenge(g, l, met))
         };
         let ends = |g: &Group| {
             g.way == Way::FromSwitch(Side::B) && g.method == "BYE" && self.is_stubborn(g)
