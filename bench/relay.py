@@ -1,7 +1,8 @@
 """What a relay adds to a voice packet's way, what that costs, and how much it can carry. See `run`.
 
-Nothing between (direct), cooee and rtpengine in turns inside one run, the relay on one core, the
-load tool on the other. `raw` is the way from the tool's stamp to the kernel's receive stamp;
+Nothing between (direct), cooee in each of its ways to wait, rtpengine, and the least that a relay
+can do (`c-...`, see reference/relay.c) in turns inside one run, the relay on one core, the load tool
+on the other. `raw` is the way from the tool's stamp to the kernel's receive stamp;
 `added` is raw minus direct's of the same round, percentile by percentile. Figures are medians of
 the rounds; loss and reordering are sums. CPU is user and system time of all threads of the relay.
 Memory is resident memory with the calls up, before any voice, less that without; cooee's holds the
@@ -216,7 +217,7 @@ def progress(what):
 def show(report):
     """The report as tables."""
     def row(*cells):
-        print("".join(str(cell).rjust(12) if at else str(cell).ljust(10)
+        print("".join(str(cell).rjust(12) if at else str(cell).ljust(14)
                       for at, cell in enumerate(cells)))
 
     def cell(value, key=None, digits=1):
@@ -260,7 +261,7 @@ def options():
     parser = argparse.ArgumentParser(
         prog="bench/run relay", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--relays", default="direct,cooee,rtpengine")
+    parser.add_argument("--relays", default="direct,cooee,c-sleep,cooee-latency,c-spin,cooee-eco,c-tick,rtpengine")
     parser.add_argument("--levels", help="calls; default 100,500,1000")
     parser.add_argument("--rounds", type=int, help="of each relay at each level; default 5")
     parser.add_argument("--seconds", type=float, help="measured in a round; default 5")
@@ -271,7 +272,6 @@ def options():
     parser.add_argument("--step-s", type=float, help="seconds at each rate; default 1.5")
     parser.add_argument("--confirm-s", type=float, help="seconds at the rate found; default 5")
     parser.add_argument("--p99-limit-us", type=float, default=1000)
-    parser.add_argument("--busy-poll-us", type=int, default=0, help="cooee's [media] busy_poll_us")
     parser.add_argument("--again", type=int, help="default 2; quick: 0")
     parser.add_argument("--realtime", action="store_true",
                         help="real-time priority for relays and tool, against the noise of a "

@@ -21,10 +21,7 @@ from node import Node  # noqa: E402
 
 # One address and port a side for the voice of all calls: a relay tells calls apart by its ports.
 MEDIA = (("127.1.30.1", 20000), ("127.2.30.1", 20000))
-CALLER, CALLEE, PREFIX = "127.1.30.1", "127.2.30.1", "61255"
-LINE = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app", "prefix": PREFIX,
-        "peers": [f"{CALLEE}:5060"]}
-COOEE, RTPENGINE = "127.3.30.1", "127.4.30.1"
+PREFIX, RTPENGINE = "61255", "127.4.30.1"
 SETTLE_S = 0.3  # after a thaw: timers that ran out meanwhile fire first
 
 
@@ -78,22 +75,26 @@ class Direct:
 class Cooee(Direct):
     """The release binary, driven through SIP: real calls, latches that have locked."""
 
-    name = "cooee"
+    # `wait` of `[media]`, and the third byte of its own addresses and those of its SIP peers.
+    name, wait, net = "cooee", "balanced", 30
 
     def __init__(self, given, where):
         super().__init__(given, where)
-        self.flows = where / "cooee.json"
-        self.node = Node(where / "node", [LINE], cpu=given.relay_core, sip=COOEE,
+        self.flows = where / f"{self.name}.json"
+        self.caller, self.callee, self.sip = (f"127.{n}.{self.net}.1" for n in (1, 2, 3))
+        line = {"name": "bench", "role": "customer-leg", "profile": "voximplant-app",
+                "prefix": PREFIX, "peers": [f"{self.callee}:5060"]}
+        self.node = Node(where / self.name, [line], cpu=given.relay_core, sip=self.sip,
                          ports="10000-19998")
         # A call that is not its turn is silent, and stays up.
-        media = f"[media]\nmedia_timeout_s = 0\nbusy_poll_us = {given.busy_poll_us}\n"
+        media = f'[media]\nmedia_timeout_s = 0\nwait = "{self.wait}"\n'
         self.node.config.write_text(self.node.config.read_text().replace("[media]\n", media))
         self.held = None
 
     def start(self):
         self.node.start()
         self.pid = self.node.process.pid
-        self.held = Held(COOEE, CALLER, CALLEE, MEDIA, PREFIX)
+        self.held = Held(self.sip, self.caller, self.callee, MEDIA, PREFIX)
 
     def version(self):
         return said(str(self.node.binary), "--version")
@@ -117,6 +118,80 @@ class Cooee(Direct):
             if self.held:
                 self.held.close()
             self.node.stop()
+
+
+class Spinning(Cooee):
+    """It looks for packets without sleeping."""
+
+    name, wait, net = "cooee-latency", "latency", 31
+
+
+class Ticking(Cooee):
+    """It looks once in 200 us."""
+
+    name, wait, net = "cooee-eco", "eco", 32
+
+
+class Reference(Direct):
+    """The least that a relay can do, in C: it passes on what comes, and nothing else."""
+
+    name, how, ip = "c-sleep", "sleep", "127.5.30.1"
+
+    def __init__(self, given, where):
+        super().__init__(given, where)
+        self.flows, self.core = where / f"{self.name}.json", given.relay_core
+        self.binary, self.process = where / "reference", None
+        subprocess.run(["cc", "-O2", "-o", str(self.binary), str(HERE / "reference/relay.c")],
+                       check=True)
+
+    def start(self):
+        self.grow(0)
+
+    def version(self):
+        return said("cc", "--version")
+
+    def command(self):
+        return f"taskset -c {self.core} reference/relay {self.how}"
+
+    def grow(self, calls):
+        """It is begun anew: all of its calls are known from the start."""
+        self.stop()
+        sides = [[(self.ip, 20000 + 2 * call + side) for side in (0, 1)] for call in range(calls)]
+        lines = [" ".join(f"{ip} {port}" for ip, port in (a, b, MEDIA[1], MEDIA[0]))
+                 for a, b in sides]
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(self.core), str(self.binary), self.how], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process.stdin.write("\n".join(lines))
+        self.process.stdin.close()
+        if self.process.stdout.readline() != "ready\n":
+            raise RuntimeError("the reference relay has not begun")
+        self.pid, self.count = self.process.pid, 0
+        caller, callee = ("%s:%d" % end for end in MEDIA)
+        self.write([{"a": {"src": caller, "dst": "%s:%d" % a}, "b": {"src": callee, "dst": "%s:%d" % b}}
+                    for a, b in sides])
+
+    def rss_kb(self):
+        return rss_kb(self.pid)
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+            self.process = self.pid = None
+
+
+class ReferenceSpinning(Reference):
+    """It looks for packets without sleeping."""
+
+    name, how, ip = "c-spin", "spin", "127.5.31.1"
+
+
+class ReferenceTicking(Reference):
+    """It looks once in 200 us."""
+
+    name, how, ip = "c-tick", "tick", "127.5.32.1"
 
 
 class Rtpengine(Direct):
@@ -208,7 +283,8 @@ class Rtpengine(Direct):
                 self.process.wait()
 
 
-RELAYS = {relay.name: relay for relay in (Direct, Cooee, Rtpengine)}
+RELAYS = {relay.name: relay for relay in (Direct, Cooee, Spinning, Ticking, Reference,
+                                          ReferenceSpinning, ReferenceTicking, Rtpengine)}
 
 
 def rss_kb(pid):
