@@ -131,8 +131,8 @@ fn answer(verb: Verb, db: &Path, now_us: i64, out: &mut impl Write) -> Result<()
             if json {
                 line(out, &call)?;
             } else {
-                let Call { cdr, legs, media } = &call;
-                out.write_all(shown::call(cdr, legs, media).as_bytes())?;
+                let Call { cdr, legs, media, quality } = &call;
+                out.write_all(shown::call(cdr, legs, media, quality).as_bytes())?;
             }
         }
         Verb::Export { which, csv: _, json } => {

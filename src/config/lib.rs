@@ -176,8 +176,12 @@ pub struct Media {
     pub dscp: u8,
     /// Between two reports of quality, seconds.
     pub quality_interval_s: u32,
-    /// How long a worker polls before it sleeps, microseconds.
+    /// How the relay waits for packets.
+    pub wait: MediaWait,
+    /// How long it looks again and again after a packet before it sleeps, microseconds.
     pub busy_poll_us: u32,
+    /// CPUs that the relay is pinned to; empty: the kernel places it.
+    pub cpus: Vec<usize>,
 }
 
 impl Media {
@@ -185,6 +189,21 @@ impl Media {
     pub fn binds(&self) -> impl Iterator<Item = IpAddr> {
         std::iter::once(self.bind).chain(self.bind6)
     }
+}
+
+/// How the relay waits for packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaWait {
+    /// It looks without sleeping while voice flows: the least delay, a processor of its own.
+    Latency,
+    /// It sleeps between packets.
+    #[default]
+    Balanced,
+    /// It looks once a tick: the least work, and delay.
+    Eco {
+        /// From look to look, microseconds.
+        tick_us: u32,
+    },
 }
 
 /// Whether there is a relay.

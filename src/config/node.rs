@@ -10,7 +10,7 @@ use cooee_signalling::profile::session_timer::{SessionTimer, SessionTimerMode};
 use crate::later::accept_keys;
 use crate::secrets::Surroundings;
 use crate::table::{Section, Value};
-use crate::{Admin, Latch, Log, Media, MediaMode, Node, Sip, Streams, Tls};
+use crate::{Admin, Latch, Log, Media, MediaMode, MediaWait, Node, Sip, Streams, Tls};
 
 /// Reads `[node]`.
 pub(crate) fn node(root: &mut Section<'_>) -> Node {
@@ -268,7 +268,9 @@ pub(crate) fn media(root: &mut Section<'_>) -> Media {
         timeout_s: 60,
         dscp: 46,
         quality_interval_s: 5,
+        wait: MediaWait::Balanced,
         busy_poll_us: 0,
+        cpus: Vec::new(),
     };
     let Some(mut section) = root.table("media") else { return media };
     if let Some(text) = section.text("bind") {
@@ -297,10 +299,27 @@ pub(crate) fn media(root: &mut Section<'_>) -> Media {
     media.dscp = u8::try_from(dscp).unwrap_or(media.dscp);
     let every_s = media.quality_interval_s;
     media.quality_interval_s = section.int("quality_interval_s", every_s, 1..=3600);
+    let tick_us = section.int("tick_us", 200, 50..=5000);
+    let eco = MediaWait::Eco { tick_us };
+    let waits = [("latency", MediaWait::Latency), ("balanced", MediaWait::Balanced), ("eco", eco)];
+    media.wait = section.word("wait", &waits, media.wait);
+    if media.wait != eco && section.keys().iter().any(|key| key == "tick_us") {
+        section.note("tick_us", "has no effect without `wait = \"eco\"`".to_owned());
+    }
     media.busy_poll_us = section.int("busy_poll_us", media.busy_poll_us, 0..=1_000_000);
+    media.cpus = cpus(&mut section);
+    if media.wait == MediaWait::Latency && media.cpus.is_empty() {
+        section.note("wait", "`cpus` names no processor for it: others may use its own".to_owned());
+    }
     accept_keys(&mut section, &["recording"]);
     section.finish();
     media
+}
+
+/// CPUs by their numbers; whether this process may run there is found out at the start.
+fn cpus(section: &mut Section<'_>) -> Vec<usize> {
+    let numbers = section.list("cpus").into_iter().filter_map(|value| value.int(0..=1023));
+    numbers.filter_map(|number| usize::try_from(number).ok()).collect()
 }
 
 /// `10000-20000`: the first port even, room for at least one call (two pairs).

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use secrecy::ExposeSecret;
 
+use crate::MediaWait;
 use crate::finding::Findings;
 use crate::secrets::Surroundings;
 use crate::{Latch, Loaded, load, load_str};
@@ -413,4 +414,26 @@ fn nameservers_are_addresses_each_once() {
     assert!(with(r#"["dns.example.com"]"#).contains("no address of a nameserver"));
     assert!(with(r#"["192.0.2.53", "192.0.2.53:53"]"#).contains("is there twice"));
     assert!(with(r#"["0.0.0.0"]"#).contains("nobody's address"));
+}
+
+#[test]
+fn the_relay_waits_as_it_is_told() {
+    let waits = |more: &str| {
+        let loaded = short(&format!("{SHORT}\n[media]\nbind = \"192.0.2.1\"\n{more}\n"));
+        loaded.map(|l| (l.media.wait, l.media.busy_poll_us, l.media.cpus))
+    };
+    assert_eq!(waits("").unwrap(), (MediaWait::Balanced, 0, vec![]));
+    let spinning = waits("wait = \"latency\"\ncpus = [1, 3]").unwrap();
+    assert_eq!(spinning, (MediaWait::Latency, 0, vec![1, 3]));
+    let eco = |tick_us| MediaWait::Eco { tick_us };
+    assert_eq!(waits("wait = \"eco\"").unwrap().0, eco(200));
+    assert_eq!(waits("wait = \"eco\"\ntick_us = 1000").unwrap().0, eco(1000));
+    for (wrong, why) in [
+        ("wait = \"fast\"", "`fast` is not known"),
+        ("wait = \"eco\"\ntick_us = 10", "from 50 to 5000"),
+        ("cpus = [\"one\"]", "from 0 to 1023"),
+    ] {
+        let findings = waits(wrong).unwrap_err().to_string();
+        assert!(findings.contains(why), "{findings}");
+    }
 }

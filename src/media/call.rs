@@ -4,14 +4,16 @@ use std::io;
 use std::time::Duration;
 
 use cooee_model::ids::{CallId, Side};
-use cooee_model::media::{Events, PeerMedia};
+use cooee_model::media::{Events, MediaEvent, PeerMedia};
 use cooee_model::moment::Moment;
 
 use crate::digits::Digits;
 use crate::history::History;
 use crate::latch::{Gate, Verdict};
+use crate::limits::{BURST_NS, LEAST_SAMPLE, RTP_BATCH};
 use crate::packet::{self, Fate, Kind};
 use crate::pool::Claim;
+use crate::sampler::Sampler;
 use crate::socket::{Packet, Socket};
 use crate::stats::Reception;
 
@@ -40,6 +42,8 @@ pub(crate) struct Call {
     quiet_from: Moment,
     /// The silence already told, by its beginning.
     told: Option<Moment>,
+    /// When the last sample was taken.
+    sampled: Moment,
 }
 
 /// One leg's half of the relay.
@@ -51,6 +55,9 @@ pub(crate) struct Leg {
     /// The peer takes RTCP where it takes RTP (RFC 5761).
     muxes: bool,
     pub(crate) reception: Reception,
+    pub(crate) sampler: Sampler,
+    /// When each port was last looked at, nanoseconds.
+    looked: [u64; 2],
     /// When the last RTP packet was accepted.
     last: Option<Moment>,
     /// When packets of this leg were handed to the kernel.
@@ -64,7 +71,41 @@ pub(crate) struct Leg {
 impl Call {
     pub(crate) fn new(id: CallId, a: Claim, b: Claim, at: Moment, timeout: Duration) -> Self {
         let (a, b) = (Leg::new(a), Leg::new(b));
-        Self { id, a, b, digits: None, at, timeout, held: false, quiet_from: at, told: None }
+        Self {
+            id,
+            a,
+            b,
+            digits: None,
+            at,
+            timeout,
+            held: false,
+            quiet_from: at,
+            told: None,
+            sampled: at,
+        }
+    }
+
+    /// The sample of an interval that is over. Each call has its own place in the interval, or all
+    /// that were stopped together would be told together.
+    pub(crate) fn sample(&mut self, now: Moment, interval_ns: u64) -> Option<MediaEvent> {
+        // The low bits of a call id are random.
+        let place = u64::try_from(self.id.0 % u128::from(interval_ns.max(1))).unwrap_or_default();
+        let turn = |at: Moment| at.mono.saturating_add(place).checked_div(interval_ns);
+        if turn(now) == turn(self.sampled) { None } else { self.sounded(now) }
+    }
+
+    /// The last sample, where it is of a second or more.
+    pub(crate) fn last_sample(&mut self, now: Moment, interval_ns: u64) -> Option<MediaEvent> {
+        let says = interval_ns > 0 && now.since(self.sampled) >= LEAST_SAMPLE;
+        if says { self.sounded(now) } else { None }
+    }
+
+    /// How the call sounded since the sample before, where anything came.
+    fn sounded(&mut self, now: Moment) -> Option<MediaEvent> {
+        self.sampled = now;
+        let [a, b] = [&mut self.a, &mut self.b].map(|leg| leg.sampler.sample(&leg.reception));
+        let came = a.packets > 0 || b.packets > 0;
+        came.then_some(MediaEvent::Sampled { call: self.id, at: now, a, b })
     }
 
     pub(crate) fn leg_mut(&mut self, side: Side) -> &mut Leg {
@@ -75,10 +116,10 @@ impl Call {
     }
 
     /// The leg that a packet came from and the one it goes to.
-    pub(crate) fn legs(&mut self, from: Side) -> (&mut Leg, &Leg) {
+    pub(crate) fn legs(&mut self, from: Side) -> (&mut Leg, &mut Leg) {
         match from {
-            Side::A => (&mut self.a, &self.b),
-            Side::B => (&mut self.b, &self.a),
+            Side::A => (&mut self.a, &mut self.b),
+            Side::B => (&mut self.b, &mut self.a),
         }
     }
 
@@ -147,6 +188,8 @@ impl Leg {
             rtcp: Gate::default(),
             muxes: false,
             reception: Reception::default(),
+            sampler: Sampler::default(),
+            looked: [0; 2],
             last: None,
             forwards: History::default(),
             mark: None,
@@ -183,6 +226,15 @@ impl Leg {
             Channel::Rtp => self.claim.rtp(),
             Channel::Rtcp => self.claim.rtcp(),
         }
+    }
+
+    /// How many packets to ask a port for: one as a rule, since voice comes one by one; as many as
+    /// fit where the port was looked at a moment ago and there is something again.
+    pub(crate) fn asks(&mut self, channel: Channel, now_ns: u64) -> usize {
+        let [rtp, rtcp] = &mut self.looked;
+        let looked = if channel == Channel::Rtp { rtp } else { rtcp };
+        let before = std::mem::replace(looked, now_ns);
+        if now_ns.saturating_sub(before) < BURST_NS { RTP_BATCH } else { 1 }
     }
 
     pub(crate) fn gate(&self, channel: Channel) -> &Gate {

@@ -30,10 +30,20 @@ pub const READY_PER_TURN: usize = 256;
 /// the receive buffer bounds what can be left.
 pub const DRAIN_BATCHES: usize = 16;
 
+/// Packets of one port that come closer together are a burst, nanoseconds: the least packet time in
+/// use is 10 ms.
+pub(crate) const BURST_NS: u64 = 3_000_000;
+
+/// A worker with a tick goes on ticking for so long after the last packet.
+pub const TICK_LINGERS: Duration = Duration::from_millis(100);
+
 /// How often media time-outs are looked at: how late [`Silent`] may come.
 ///
 /// [`Silent`]: cooee_model::media::MediaEvent::Silent
 pub const SWEEP: Duration = Duration::from_millis(200);
+
+/// The least time that a call's last sample is of: a shorter rest says nothing.
+pub(crate) const LEAST_SAMPLE: Duration = Duration::from_secs(1);
 
 /// Forwarding times remembered exactly per direction (320 ms of voice).
 pub const FORWARDS_KEPT: usize = 16;

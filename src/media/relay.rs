@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use crate::counters::{Counters, Tally};
 use crate::error::Error;
 use crate::limits::COMMANDS_WAITING;
+use crate::pace::Wait;
 use crate::pool::Pool;
 use crate::worker::{Shared, Worker};
 
@@ -24,9 +25,10 @@ use crate::worker::{Shared, Worker};
 pub struct RelayConfig {
     /// CPUs that the workers are pinned to, in turn; empty: the kernel places them.
     pub pin_cpus: Vec<usize>,
-    /// How long a worker goes on polling after a packet before it sleeps. A wake-up costs some
-    /// 20 us, so this buys latency with CPU time. Zero: sleeps at once.
-    pub spin: Duration,
+    /// How they wait for packets.
+    pub wait: Wait,
+    /// From one sample of a call's quality to the next; zero: none are taken.
+    pub sampled_each: Duration,
 }
 
 /// The running RTP plane. Dropping it ends the threads and closes the ports.
@@ -80,13 +82,18 @@ impl Relay {
                 bell: Arc::clone(&bell),
                 commands,
                 tally: Arc::clone(&tally),
+                wait: config.wait,
+                sampled_each: config.sampled_each,
             };
-            let worker = Worker::new(shared, config.spin, sample, events.clone())
-                .map_err(io::Error::from)?;
+            let worker = Worker::new(shared, sample, events.clone()).map_err(io::Error::from)?;
             let pin = pins.iter().cycle().nth(number).copied();
             let thread = Builder::new().name(format!("rtp-{number}")).spawn(move || {
                 if let Some(Err(error)) = pin.map(|cpu| sched_setaffinity(Pid::from_raw(0), &cpu)) {
                     tracing::warn!(%error, number, "an RTP worker could not be pinned");
+                }
+                // A tick is to be what it is called, not up to 50 us more.
+                if let Err(error) = nix::sys::prctl::set_timerslack(1000) {
+                    tracing::debug!(%error, number, "an RTP worker's timers stay coarse");
                 }
                 worker.run();
             })?;

@@ -186,7 +186,12 @@ impl Socket {
                 let rc = unsafe {
                     let first = headers.as_mut_ptr().add(done).cast();
                     let left = (len - done) as libc::c_uint;
-                    libc::sendmmsg(self.inner.as_raw_fd(), first, left, libc::MSG_NOSIGNAL)
+                    match left {
+                        1 => send_one(self.inner.as_raw_fd(), first),
+                        _ => {
+                            libc::sendmmsg(self.inner.as_raw_fd(), first, left, libc::MSG_NOSIGNAL)
+                        }
+                    }
                 };
                 match usize::try_from(rc) {
                     Ok(taken) => (done, failed) = (done + taken, 0),
@@ -307,12 +312,22 @@ impl RecvBatch {
     /// # Errors
     /// What the kernel says; the socket stays usable.
     pub fn recv(&mut self, socket: &Socket) -> io::Result<usize> {
+        self.recv_most(socket, self.slots.len())
+    }
+
+    /// As [`RecvBatch::recv`], but so many at most. To ask for no more than there are spares the
+    /// kernel the look for the next, a tenth of the call.
+    ///
+    /// # Errors
+    /// What the kernel says; the socket stays usable.
+    pub fn recv_most(&mut self, socket: &Socket, most: usize) -> io::Result<usize> {
+        let most = most.clamp(1, self.slots.len());
         self.filled = 0;
         let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH_MAX];
         let rooms = self.bytes.chunks_exact_mut(self.datagram_bytes);
         for (((slot, room), part), header) in
-            self.slots.iter_mut().zip(rooms).zip(&mut parts).zip(&mut headers)
+            self.slots.iter_mut().take(most).zip(rooms).zip(&mut parts).zip(&mut headers)
         {
             let base = room.as_mut_ptr().cast();
             let part = part.write(libc::iovec { iov_base: base, iov_len: room.len() });
@@ -321,14 +336,16 @@ impl RecvBatch {
         }
         let mut failed = 0;
         let count = loop {
-            // SAFETY: the first `slots.len()` headers were written just above (`new` keeps that
-            // below the arrays' length), and each points to its own room, part, address and
-            // control, all alive and otherwise untouched until the call is over.
+            // SAFETY: the first `most` headers were written just above (`new` keeps the slots,
+            // and so `most`, below the arrays' length), and each points to its own room, part,
+            // address and control, all alive and otherwise untouched until the call is over.
             let rc = unsafe {
                 let first = headers.as_mut_ptr().cast();
-                let len = self.slots.len() as libc::c_uint;
-                let none = ptr::null_mut();
-                libc::recvmmsg(socket.inner.as_raw_fd(), first, len, libc::MSG_DONTWAIT, none)
+                let (fd, none) = (socket.inner.as_raw_fd(), ptr::null_mut());
+                match most {
+                    1 => receive_one(fd, first),
+                    _ => libc::recvmmsg(fd, first, most as libc::c_uint, libc::MSG_DONTWAIT, none),
+                }
             };
             if let Ok(count) = usize::try_from(rc) {
                 break count;
@@ -382,6 +399,33 @@ impl RecvBatch {
         self.filled = 0;
         thrown
     }
+}
+
+/// As `recvmmsg` for one datagram, at nine tenths of its price: 1, or -1 and `errno`.
+///
+/// # Safety
+/// As for `recvmmsg`: the header and all that it points to are alive and nobody else's.
+unsafe fn receive_one(fd: libc::c_int, header: *mut libc::mmsghdr) -> libc::c_int {
+    // SAFETY: by the caller's word.
+    unsafe {
+        match libc::recvmsg(fd, &raw mut (*header).msg_hdr, libc::MSG_DONTWAIT) {
+            len @ 0.. => {
+                (*header).msg_len = len as libc::c_uint;
+                1
+            }
+            _ => -1,
+        }
+    }
+}
+
+/// As `sendmmsg` for one datagram.
+///
+/// # Safety
+/// As for `sendmmsg`: the header and all that it points to are alive.
+unsafe fn send_one(fd: libc::c_int, header: *mut libc::mmsghdr) -> libc::c_int {
+    // SAFETY: by the caller's word.
+    let sent = unsafe { libc::sendmsg(fd, &raw const (*header).msg_hdr, libc::MSG_NOSIGNAL) };
+    if sent < 0 { -1 } else { 1 }
 }
 
 /// A message header for one datagram; `control` only where the kernel is to fill it.

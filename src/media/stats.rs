@@ -26,6 +26,8 @@ pub(crate) struct Reception {
     segment: Option<Segment>,
     /// Losses of the segments before the present one.
     lost_before: u64,
+    /// Runs of packets that were missing when the next one came.
+    pub(crate) gaps: u64,
     /// 16 times the jitter, ticks.
     jitter_16: u64,
 }
@@ -61,6 +63,7 @@ impl Reception {
         let segment = self.segment.get_or_insert_with(|| Segment::new(header));
         match segment.place(header.sequence) {
             Place::InOrder => {}
+            Place::Gap => self.gaps += 1,
             Place::Late => self.counted.reordered += 1,
             Place::Duplicate => {
                 self.counted.duplicate += 1;
@@ -95,6 +98,8 @@ impl Reception {
 /// Where a packet falls in its segment.
 enum Place {
     InOrder,
+    /// In order, and others are missing before it.
+    Gap,
     Late,
     Duplicate,
     /// Far off, alone so far: not counted for loss.
@@ -124,7 +129,7 @@ impl Segment {
             self.highest += i64::from(ahead);
             self.recent = self.recent.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
             self.seen += 1;
-            return Place::InOrder;
+            return if ahead > 1 { Place::Gap } else { Place::InOrder };
         }
         if behind < MAX_MISORDER {
             let bit = 1 << behind;

@@ -19,6 +19,7 @@ use nix::sys::eventfd::EventFd;
 use crate::call::{Call, Channel, Leg};
 use crate::counters::Tally;
 use crate::limits::{COMMANDS_PER_TURN, READY_PER_TURN, RTP_BATCH, RTP_DATAGRAM_BYTES, SWEEP};
+use crate::pace::{Pace, Rest, Wait};
 use crate::packet::Fate;
 use crate::pool::Pool;
 use crate::socket::{RecvBatch, Socket, boottime_ns, now};
@@ -37,8 +38,9 @@ pub(crate) struct Worker<S, E> {
     sample: S,
     events: E,
     tally: Arc<Tally>,
-    /// How long to go on polling after the last packet before sleeping.
-    spin: Duration,
+    pace: Pace,
+    /// From sample to sample of a call's quality.
+    sampled_each: Duration,
     /// The open calls, each at the place of its A leg's pair in the pool.
     calls: Vec<Option<Box<Call>>>,
     places: HashMap<CallId, usize>,
@@ -55,11 +57,13 @@ pub(crate) struct Shared {
     pub(crate) bell: Arc<EventFd>,
     pub(crate) commands: Receiver<MediaCommand>,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) wait: Wait,
+    pub(crate) sampled_each: Duration,
 }
 
 impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
-    pub(crate) fn new(shared: Shared, spin: Duration, sample: S, events: E) -> Result<Self, Errno> {
-        let Shared { pool, bell, commands, tally } = shared;
+    pub(crate) fn new(shared: Shared, sample: S, events: E) -> Result<Self, Errno> {
+        let Shared { pool, bell, commands, tally, wait, sampled_each } = shared;
         let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC)?;
         epoll.add(&*bell, EpollEvent::new(EpollFlags::EPOLLIN, BELL))?;
         let mut calls = Vec::new();
@@ -72,7 +76,8 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             sample,
             events,
             tally,
-            spin,
+            pace: Pace::new(wait),
+            sampled_each,
             calls,
             places: HashMap::new(),
             playing: Vec::new(),
@@ -84,8 +89,6 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
     /// Works until the sender of orders is gone.
     pub(crate) fn run(mut self) {
         let mut ready = vec![EpollEvent::empty(); READY_PER_TURN];
-        let spin_ns = span_ns(self.spin);
-        let mut busy_until = 0;
         let mut sweep_at = 0;
         loop {
             let turn = boottime_ns();
@@ -96,15 +99,13 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             if turn >= self.play_at {
                 self.play(turn);
             }
-            let patience = if turn < busy_until {
-                EpollTimeout::ZERO
-            } else if self.places.is_empty() {
-                EpollTimeout::NONE
-            } else {
-                // The kernel waits whole milliseconds: never less than is meant.
-                let due = Duration::from_nanos(self.play_at.saturating_sub(turn));
-                let due = due.saturating_add(Duration::from_micros(999));
-                SWEEP.min(due).try_into().unwrap_or(EpollTimeout::ZERO)
+            let patience = match self.pace.rest(turn) {
+                Rest::None => EpollTimeout::ZERO,
+                Rest::Nap(span) => {
+                    std::thread::sleep(span);
+                    EpollTimeout::ZERO
+                }
+                Rest::Sleep => self.patience(turn),
             };
             let count = match self.epoll.wait(&mut ready, patience) {
                 Ok(count) => count,
@@ -124,29 +125,46 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             if !self.obey() {
                 return;
             }
+            let mut more = count == ready.len();
             for token in tokens().filter(|token| *token != BELL) {
-                self.pass_on(token);
+                more |= self.pass_on(token, turn);
             }
-            if count > 0 && spin_ns > 0 {
-                busy_until = boottime_ns().saturating_add(spin_ns);
+            if count > 0 {
+                self.pace.worked(turn, more);
             }
         }
     }
 
-    /// Reads one batch from a socket and passes on what its latch believes.
-    fn pass_on(&mut self, token: u64) {
+    /// How long the kernel may let the worker sleep.
+    fn patience(&self, now_ns: u64) -> EpollTimeout {
+        if self.places.is_empty() {
+            return EpollTimeout::NONE;
+        }
+        // The kernel waits whole milliseconds: never less than is meant.
+        let due = Duration::from_nanos(self.play_at.saturating_sub(now_ns));
+        let due = due.saturating_add(Duration::from_micros(999));
+        SWEEP.min(due).try_into().unwrap_or(EpollTimeout::ZERO)
+    }
+
+    /// Reads one batch from a socket and passes on what its latch believes. `true`: it may hold
+    /// more, and a burst is under way.
+    fn pass_on(&mut self, token: u64, turn_ns: u64) -> bool {
         let (place, side, channel) = from_token(token);
-        let Some(Some(call)) = self.calls.get_mut(place) else { return };
+        let Some(Some(call)) = self.calls.get_mut(place) else { return false };
         let (id, lease_at) = (call.id, call.at());
         let (from, _) = call.legs(side);
-        let count = match self.batch.recv(from.socket(channel)) {
-            Ok(0) => return,
+        let asks = from.asks(channel, turn_ns);
+        let count = match self.batch.recv_most(from.socket(channel), asks) {
+            Ok(0) => return false,
             Ok(count) => count,
-            Err(_) => return self.tally.recv_failed.add(1),
+            Err(_) => {
+                self.tally.recv_failed.add(1);
+                return false;
+            }
         };
         let read = now();
         let mut fates = [Fate::Stale; RTP_BATCH];
-        let Some(fates) = fates.get_mut(..count) else { return };
+        let Some(fates) = fates.get_mut(..count) else { return false };
         let mut locked = None;
         for (packet, fate) in self.batch.packets().zip(fates.iter_mut()) {
             let received = packet.received(read);
@@ -187,6 +205,13 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         }
         let rtp = fates.iter().filter(|fate| **fate == Fate::Rtp).count() as u64;
         let rtcp = fates.iter().filter(|fate| **fate == Fate::Rtcp).count() as u64;
+        if rtcp > 0 {
+            let reports = self.batch.packets().zip(fates.iter()).filter(|(_, f)| **f == Fate::Rtcp);
+            for (packet, _) in reports {
+                from.sampler.came(packet.bytes, packet.received(read).mono);
+                to.sampler.passed(packet.bytes, sent_ns);
+            }
+        }
         from.reception.counted.forwarded += rtp;
         from.reception.counted.rtcp += rtcp;
         let answer = if rtp > 0 { from.forwarded(read + took) } else { None };
@@ -196,6 +221,7 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
         if let Some(at) = answer {
             (self.events)(MediaEvent::Forwarded { call: id, side, at });
         }
+        asks > 1 && count == asks
     }
 
     /// Carries out the orders that wait; `false`: no more will come.
@@ -329,10 +355,13 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
 
     fn close(&mut self, id: CallId) -> Option<()> {
         let place = self.places.remove(&id)?;
-        let call = self.calls.get_mut(place)?.take()?;
+        let mut call = self.calls.get_mut(place)?.take()?;
         self.expel(&call.a);
         self.expel(&call.b);
         self.tally.active.subtract(1);
+        if let Some(sample) = call.last_sample(now(), span_ns(self.sampled_each)) {
+            (self.events)(sample);
+        }
         let (a, b) = (call.a.reception.stats(), call.b.reception.stats());
         // The pairs are free again before anyone can hear that they are.
         drop(call);
@@ -371,7 +400,7 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
     }
 
     fn sweep(&mut self) {
-        let present = now();
+        let (present, sampled_each) = (now(), span_ns(self.sampled_each));
         for call in self.calls.iter_mut().flatten() {
             if let Some(digits) = &mut call.digits {
                 let (call, side) = (call.id, digits.side());
@@ -383,6 +412,9 @@ impl<S: Sample, E: Fn(MediaEvent)> Worker<S, E> {
             }
             if let Some(since) = call.silent_since(present) {
                 (self.events)(MediaEvent::Silent { call: call.id, since });
+            }
+            if let Some(sample) = call.sample(present, sampled_each) {
+                (self.events)(sample);
             }
         }
     }

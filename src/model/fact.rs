@@ -10,7 +10,7 @@ use minicbor::{Decode, Encode};
 
 use crate::account::{Account, AnswerSource, Role};
 use crate::ids::{CallId, Side};
-use crate::media::StreamStats;
+use crate::media::{Quality, StreamStats};
 use crate::moment::Moment;
 
 /// One fact of one call.
@@ -143,6 +143,16 @@ pub enum What {
         /// From B.
         #[n(1)]
         b: StreamStats,
+    },
+    /// How the call has sounded for some seconds.
+    #[n(36)]
+    Sampled {
+        /// From A.
+        #[n(0)]
+        a: Quality,
+        /// From B.
+        #[n(1)]
+        b: Quality,
     },
     /// The first packet of a side was accepted.
     #[n(10)]

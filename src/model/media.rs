@@ -183,6 +183,17 @@ pub enum MediaEvent {
         /// The last packet, or the opening where there was none.
         since: Moment,
     },
+    /// How what came from each side sounded since the sample before.
+    Sampled {
+        /// The call.
+        call: CallId,
+        /// When the time that it is of ended.
+        at: Moment,
+        /// What came from A.
+        a: Quality,
+        /// What came from B.
+        b: Quality,
+    },
     /// The relay has ended; these are its figures.
     Closed {
         /// The call.
@@ -207,9 +218,57 @@ impl MediaEvent {
             | Self::Forwarded { call, .. }
             | Self::Pressed { call, .. }
             | Self::Silent { call, .. }
+            | Self::Sampled { call, .. }
             | Self::Closed { call, .. }
             | Self::Failed { call } => *call,
         }
+    }
+}
+
+/// How what came from one leg sounded over some seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Quality {
+    /// RTP packets accepted.
+    #[n(0)]
+    pub packets: u32,
+    /// Packets missing by their sequence numbers.
+    #[n(1)]
+    pub lost: u32,
+    /// Packets seen before.
+    #[n(2)]
+    pub duplicate: u32,
+    /// Packets that came after a later one.
+    #[n(3)]
+    pub late: u32,
+    /// Interarrival jitter (RFC 3550, 6.4.1) at the end, microseconds.
+    #[n(4)]
+    pub jitter_us: u32,
+    /// From here to the peer and back by its last report (RFC 3550, 6.4.1), microseconds; `None`:
+    /// it has sent none that says.
+    #[n(5)]
+    pub round_trip_us: Option<u32>,
+    /// The transmission rating (ITU-T G.107) in tenths: 0 to 932. `None`: nothing came.
+    #[n(6)]
+    pub rating_10: Option<u16>,
+}
+
+impl Quality {
+    /// The mean opinion score of the rating (G.107, annex B): 1 to 4.41.
+    pub fn mos(&self) -> Option<f64> {
+        let r = f64::from(self.rating_10?) / 10.0;
+        Some((1.0 + 0.035 * r + r * (r - 60.0) * (100.0 - r) * 7e-6).max(1.0))
+    }
+
+    /// The category of the rating (ITU-T G.109): 5, satisfying everybody, to 1, hardly anybody.
+    pub fn grade(&self) -> Option<u8> {
+        Some(match self.rating_10? {
+            900.. => 5,
+            800.. => 4,
+            700.. => 3,
+            600.. => 2,
+            _ => 1,
+        })
     }
 }
 

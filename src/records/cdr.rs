@@ -7,7 +7,7 @@
 
 use cooee_model::account::{Account, LegAccount, Outcome};
 use cooee_model::ids::{CallId, Side};
-use cooee_model::media::StreamStats;
+use cooee_model::media::{Quality, StreamStats};
 use cooee_model::moment::Moment;
 use serde::Serialize;
 
@@ -162,6 +162,52 @@ pub struct Media {
     pub rtcp: i64,
     /// Payload type of the first packet.
     pub payload_type: Option<u8>,
+}
+
+/// How what came from one side sounded over some seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sample {
+    /// The call.
+    pub session_id: String,
+    /// From whom: `A` or `B`.
+    pub side: String,
+    /// The end of those seconds, microseconds since the Unix epoch by the wall clock.
+    pub t_us: i64,
+    /// Packets accepted.
+    pub packets: u32,
+    /// Missing by sequence number.
+    pub lost: u32,
+    /// Seen before.
+    pub duplicate: u32,
+    /// Came after a later one.
+    pub late: u32,
+    /// Interarrival jitter at the end, microseconds.
+    pub jitter_us: u32,
+    /// From here to the peer and back, microseconds; empty: its reports do not say.
+    pub rtt_us: Option<u32>,
+    /// The mean opinion score that ITU-T G.107 estimates: 1 to 4.41; empty: nothing came.
+    pub mos: Option<f64>,
+    /// 5 (best) to 1 (ITU-T G.109).
+    pub grade: Option<u8>,
+}
+
+impl Sample {
+    /// The rows of both sides.
+    pub fn both(call: CallId, at: Moment, a: &Quality, b: &Quality) -> [Self; 2] {
+        [(Side::A, a), (Side::B, b)].map(|(side, quality)| Self {
+            session_id: call.to_string(),
+            side: side.to_string(),
+            t_us: at.wall.div_euclid(1000),
+            packets: quality.packets,
+            lost: quality.lost,
+            duplicate: quality.duplicate,
+            late: quality.late,
+            jitter_us: quality.jitter_us,
+            rtt_us: quality.round_trip_us,
+            mos: quality.mos().map(|mos| (mos * 100.0).round() / 100.0),
+            grade: quality.grade(),
+        })
+    }
 }
 
 impl Cdr {

@@ -1,6 +1,6 @@
 //! Rows as people read them: instants in UTC, spans, and tables for a terminal.
 
-use crate::cdr::{Cdr, Leg, Media};
+use crate::cdr::{Cdr, Leg, Media, Sample};
 
 /// Microseconds since the Unix epoch as `2026-01-01T00:00:00.000Z`; rounded down.
 pub fn iso_utc(us: i64) -> String {
@@ -138,9 +138,9 @@ pub fn calls(rows: &[Cdr]) -> String {
 }
 
 /// One call in full: what it was, its moments with their distance from the INVITE, its spans, its
-/// legs and its media.
-pub fn call(cdr: &Cdr, legs: &[Leg], media: &[Media]) -> String {
-    [about(cdr), moments(cdr), spans(cdr), of_legs(cdr, legs), of_media(media)].join("\n")
+/// legs, its media and how they sounded.
+pub fn call(cdr: &Cdr, legs: &[Leg], media: &[Media], quality: &[Sample]) -> String {
+    [about(cdr), moments(cdr), spans(cdr), of_legs(cdr, legs), of_media(media, quality)].join("\n")
 }
 
 fn about(cdr: &Cdr) -> String {
@@ -239,10 +239,21 @@ fn of_legs(cdr: &Cdr, legs: &[Leg]) -> String {
     table(titles, &cells)
 }
 
-fn of_media(media: &[Media]) -> String {
-    let titles =
-        ["from", "packets", "lost", "duplicate", "reordered", "jitter us", "foreign", "type"];
-    let cells: Vec<[String; 8]> = media
+fn of_media(media: &[Media], quality: &[Sample]) -> String {
+    let titles = [
+        "from",
+        "packets",
+        "lost",
+        "duplicate",
+        "reordered",
+        "jitter us",
+        "foreign",
+        "type",
+        "MOS",
+        "worst",
+        "there and back ms",
+    ];
+    let cells: Vec<[String; 11]> = media
         .iter()
         .map(|side| {
             let counts = [side.packets, side.lost, side.duplicate, side.reordered];
@@ -250,10 +261,36 @@ fn of_media(media: &[Media]) -> String {
             let jitter_us = side.jitter_us.to_string();
             let payload = side.payload_type.map_or_else(String::new, |t| t.to_string());
             let foreign = side.foreign_packets.to_string();
-            [side.side.clone(), packets, lost, duplicate, reordered, jitter_us, foreign, payload]
+            let [mean, worst, trip_ms] = sounded(quality, &side.side);
+            [
+                side.side.clone(),
+                packets,
+                lost,
+                duplicate,
+                reordered,
+                jitter_us,
+                foreign,
+                payload,
+                mean,
+                worst,
+                trip_ms,
+            ]
         })
         .collect();
     table(titles, &cells)
+}
+
+/// The mean score of a side by packets, its worst, and the last round trip known.
+fn sounded(quality: &[Sample], side: &str) -> [String; 3] {
+    let of_side = || quality.iter().filter(|sample| sample.side == side);
+    let scores = of_side().filter_map(|sample| Some((sample.mos?, f64::from(sample.packets))));
+    let (sum, packets) =
+        scores.fold((0.0, 0.0), |(sum, n), (mos, packets)| (sum + mos * packets, n + packets));
+    let worst = of_side().filter_map(|sample| sample.mos).min_by(f64::total_cmp);
+    let score = |mos: Option<f64>| mos.map_or_else(String::new, |mos| format!("{mos:.2}"));
+    let trip = of_side().filter_map(|sample| sample.rtt_us).next_back();
+    let trip_ms = trip.map_or_else(String::new, |us| format!("{:.1}", f64::from(us) / 1000.0));
+    [score((packets > 0.0).then(|| sum / packets)), score(worst), trip_ms]
 }
 
 /// Seconds from the INVITE on.
@@ -423,10 +460,18 @@ talk               10.000
 leg  trunk  peer  code  INVITE s  18x s  2xx s  end s  codec  Call-ID
 B    vox                                 2.000                x@y
 
-from  packets  lost  duplicate  reordered  jitter us  foreign  type
-A         900     0          0          0          0        0
+from  packets  lost  duplicate  reordered  jitter us  foreign  type   MOS  worst  there and back ms
+A         900     0          0          0          0        0        4.20   3.80               21.5
 ";
-        assert_eq!(call(&row(), &[leg], &[media]), expected);
+        let sample = |mos, packets, rtt_us| Sample {
+            side: "A".into(),
+            mos: Some(mos),
+            packets,
+            rtt_us,
+            ..Sample::default()
+        };
+        let quality = [sample(3.8, 100, Some(21_480)), sample(4.3, 400, None), Sample::default()];
+        assert_eq!(call(&row(), &[leg], &[media], &quality), expected);
     }
 
     #[test]

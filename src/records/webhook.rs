@@ -77,6 +77,7 @@ impl Kind {
             | What::Held { .. }
             | What::Resumed { .. }
             | What::Measured { .. }
+            | What::Sampled { .. }
             | What::MediaStarted { .. }
             | What::Revived { .. }
             | What::TransferAsked { .. }

@@ -50,6 +50,8 @@ impl Built {
             ("media.mode", self.media.mode == media.mode),
             ("media.dscp", self.media.dscp == media.dscp),
             ("media.busy_poll_us", self.media.busy_poll_us == media.busy_poll_us),
+            ("media.wait", self.media.wait == media.wait),
+            ("media.cpus", self.media.cpus == media.cpus),
             ("log.format", self.log_json == loaded.log.json),
             ("node.id", self.node.id == node.id),
             ("node.data_dir", self.node.data_dir == node.data_dir),

@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use cooee_config::{Loaded, MediaMode, Webhook};
+use cooee_config::{Loaded, MediaMode, MediaWait, Webhook};
 use cooee_journal::journal::{Journal, Settings as JournalSettings};
 use cooee_journal::shared::{Meter as JournalMeter, Position};
+use cooee_media::pace::Wait;
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_model::command::{Command, Leave};
@@ -53,6 +54,10 @@ const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// How often journal segments are synced: what a power cut can take.
 const SYNC_EVERY: Duration = Duration::from_millis(20);
+
+/// With `wait = "latency"` the relay spins for so long after the last packet: longer than a pause
+/// with comfort noise, and it sleeps when the calls have ended.
+const SPIN_LINGERS: Duration = Duration::from_secs(1);
 
 /// How long an RTP port pair rests after a call.
 const QUARANTINE: Duration = Duration::from_secs(5);
@@ -393,8 +398,15 @@ fn start_relay(
     telemetry: &Arc<Telemetry>,
     inbox: &Inbox,
 ) -> Result<Relay, Error> {
-    let spin = Duration::from_micros(loaded.media.busy_poll_us.into());
-    let config = RelayConfig { pin_cpus: Vec::new(), spin };
+    let busy_poll = Duration::from_micros(loaded.media.busy_poll_us.into());
+    let wait = match loaded.media.wait {
+        MediaWait::Latency => Wait::Spin(SPIN_LINGERS),
+        MediaWait::Balanced if busy_poll.is_zero() => Wait::Block,
+        MediaWait::Balanced => Wait::Spin(busy_poll),
+        MediaWait::Eco { tick_us } => Wait::Tick(Duration::from_micros(tick_us.into())),
+    };
+    let sampled_each = Duration::from_secs(loaded.media.quality_interval_s.into());
+    let config = RelayConfig { pin_cpus: loaded.media.cpus.clone(), wait, sampled_each };
     let samples = vec![telemetry.recorder(Measure::RtpForward)];
     let (inbox, telemetry) = (inbox.clone(), Arc::clone(telemetry));
     let relay = Relay::start(pool, &config, samples, move |event| {

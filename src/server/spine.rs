@@ -111,6 +111,10 @@ fn log(fact: &Fact) {
         What::Measured { a, b } => {
             tracing::debug!(%call, seq, a.packets, a.lost, b.packets, b.lost, "measured");
         }
+        What::Sampled { a, b } => {
+            let (a, b) = (a.mos(), b.mos());
+            tracing::debug!(%call, seq, mos_a = a, mos_b = b, "sampled");
+        }
         What::TransferAsked { side, target } => {
             tracing::info!(%call, seq, %side, target, "transfer asked for");
         }

@@ -305,6 +305,7 @@ impl Worker {
 
 /// Whether the database has a place for the fact.
 fn is_kept(fact: &Fact, tells: bool) -> bool {
-    matches!(fact.what, What::Ended { .. } | What::Amended { .. } | What::Measured { .. })
-        || tells && Context::heeds(&fact.what)
+    let is_over = matches!(fact.what, What::Ended { .. } | What::Amended { .. });
+    let is_of_media = matches!(fact.what, What::Measured { .. } | What::Sampled { .. });
+    is_over || is_of_media || tells && Context::heeds(&fact.what)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use cooee_model::ids::CallId;
-use cooee_records::cdr::{Cdr, Leg, Media};
+use cooee_records::cdr::{Cdr, Leg, Media, Sample};
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, params_from_iter};
 use serde::Serialize;
@@ -82,6 +82,8 @@ pub struct Call {
     pub legs: Vec<Leg>,
     /// What was received from A and from B; empty until it is known.
     pub media: Vec<Media>,
+    /// How both sides sounded, as time went on.
+    pub quality: Vec<Sample>,
 }
 
 impl Store {
@@ -115,7 +117,8 @@ impl Store {
         let sql = format!("{} WHERE id = ?", Cdr::select());
         let cdr = self.db.prepare_cached(&sql)?.query_row([&id], Cdr::read).optional()?;
         let Some(cdr) = cdr else { return Ok(None) };
-        Ok(Some(Call { cdr, legs: self.part(&id, "n")?, media: self.part(&id, "side")? }))
+        let (legs, media) = (self.part(&id, "n")?, self.part(&id, "side")?);
+        Ok(Some(Call { cdr, legs, media, quality: self.part(&id, "t_us, side")? }))
     }
 
     /// All calls that pass `filter`, newest first, read page by page, so that a slow reader holds

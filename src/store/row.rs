@@ -1,6 +1,6 @@
 //! How the rows of the paper plane lie in their tables: each column named once.
 
-use cooee_records::cdr::{Cdr, Leg, Media};
+use cooee_records::cdr::{Cdr, Leg, Media, Sample};
 use rusqlite::{Connection, ToSql};
 
 /// A row that lies in a table with columns named as its fields.
@@ -75,4 +75,8 @@ row!(Leg in "leg" by ["session_id", "n"];
 row!(Media in "media" by ["session_id", "side"];
     session_id, side, packets, bytes, forwarded, lost, duplicate, reordered, jitter_us,
     foreign_packets, malformed, rtcp, payload_type;
+    std::convert::identity);
+
+row!(Sample in "quality" by ["session_id", "side", "t_us"];
+    session_id, side, t_us, packets, lost, duplicate, late, jitter_us, rtt_us, mos, grade;
     std::convert::identity);

@@ -5,7 +5,7 @@ use std::path::Path;
 use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{FactId, Side};
-use cooee_records::cdr::{Cdr, Leg, Media};
+use cooee_records::cdr::{Cdr, Leg, Media, Sample};
 use cooee_records::webhook::Telling;
 use rusqlite::{
     Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
@@ -20,8 +20,12 @@ use crate::row::Row;
 pub const FILE: &str = "cooee.db";
 
 /// What brings a database from one schema version to the next; the first makes version 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// An open database.
 #[derive(Debug)]
@@ -173,6 +177,11 @@ pub(crate) fn write_group<'f>(
             What::Measured { a, b } => {
                 Media::of(fact.call, Side::A, a).upsert(tx)?;
                 Media::of(fact.call, Side::B, b).upsert(tx)?;
+            }
+            What::Sampled { a, b } => {
+                for sample in Sample::both(fact.call, fact.at, a, b) {
+                    sample.upsert(tx)?;
+                }
             }
             _ => {}
         }

@@ -267,6 +267,18 @@ pub const ROWS: &[Row] = &[
         },
     ),
     counter(
+        "cooee_rtp_graded_total",
+        &["leg", "grade"],
+        "Samples of how a leg sounded (each 5 s as a rule), by ITU-T G.109: 5 best, 1 worst",
+        |t, series| {
+            let graded = t.observer().graded;
+            ["A", "B"].into_iter().zip(graded).try_for_each(|(leg, grades)| {
+                let mut each = ["1", "2", "3", "4", "5"].into_iter().zip(grades);
+                each.try_for_each(|(grade, n)| series.put(&[leg, grade], n))
+            })
+        },
+    ),
+    counter(
         "cooee_one_way_sessions_total",
         &[],
         "Answered calls with RTP from one side only",

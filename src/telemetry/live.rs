@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cooee_model::account::Account;
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{CallId, Side};
+use cooee_model::media::Quality;
 use cooee_model::moment::Moment;
 use dashmap::DashMap;
 use serde::{Serialize, Serializer};
@@ -116,12 +117,44 @@ pub struct LiveCall {
     pub sip_final: u16,
     /// The last transfer that an operator ordered.
     pub transfer: Option<Transfer>,
+    /// How A and B sounded in the last few seconds; absent: not known.
+    pub quality: Option<[Sound; 2]>,
     #[serde(skip)]
     anchor: Moment,
     #[serde(skip)]
     seq: u32,
     #[serde(skip)]
     held_by: [bool; 2],
+}
+
+/// How one leg sounded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Sound {
+    /// Packets that came.
+    pub packets: u32,
+    /// Packets missing.
+    pub lost: u32,
+    /// Interarrival jitter, microseconds.
+    pub jitter_us: u32,
+    /// From here to the peer and back, microseconds; absent: its reports do not say.
+    pub rtt_us: Option<u32>,
+    /// The mean opinion score (ITU-T G.107): 1 to 4.41; absent: nothing came.
+    pub mos: Option<f64>,
+    /// 5 (best) to 1 (ITU-T G.109).
+    pub grade: Option<u8>,
+}
+
+impl Sound {
+    fn of(quality: &Quality) -> Self {
+        Self {
+            packets: quality.packets,
+            lost: quality.lost,
+            jitter_us: quality.jitter_us,
+            rtt_us: quality.round_trip_us,
+            mos: quality.mos().map(|mos| (mos * 100.0).round() / 100.0),
+            grade: quality.grade(),
+        }
+    }
 }
 
 /// A transfer that an operator ordered.
@@ -183,6 +216,7 @@ impl LiveCall {
             hold_ms: None,
             amended: false,
             transfer: None,
+            quality: None,
             outcome: "",
             end_party: "",
             sip_final: 0,
@@ -247,6 +281,7 @@ impl LiveCall {
                     self.hold(*by, true);
                 }
             }
+            What::Sampled { a, b } => self.quality = Some([a, b].map(Sound::of)),
             What::Measured { .. } | What::MediaStarted { .. } => {}
         }
         self.state = self.state_now();

@@ -74,6 +74,8 @@ pub(crate) struct Observer {
     pub(crate) rules: BTreeMap<&'static str, u64>,
     /// RTP packets missing from A and from B.
     pub(crate) rtp_lost: [u64; 2],
+    /// Samples of how A and B sounded, by grade, 1 first.
+    pub(crate) graded: [[u64; 5]; 2],
     pub(crate) one_way: u64,
     pub(crate) zero_packet: u64,
     /// Ended calls that the platform answered and whose agent's answer is not known (yet).
@@ -100,6 +102,7 @@ impl Observer {
             amended: OUTCOMES.into_iter().map(|outcome| (outcome.name(), 0)).collect(),
             rules: RULES.into_iter().map(|rule| (rule, 0)).collect(),
             rtp_lost: [0; 2],
+            graded: [[0; 5]; 2],
             one_way: 0,
             zero_packet: 0,
             open: BTreeSet::new(),
@@ -135,6 +138,12 @@ impl Observer {
             What::Ended { account } => self.ended(account),
             What::Amended { account } => self.amended(account),
             What::Measured { a, b } => self.measured(a, b, media_of_answered),
+            What::Sampled { a, b } => {
+                for (quality, grades) in [a, b].into_iter().zip(&mut self.graded) {
+                    let place = quality.grade().and_then(|g| grades.get_mut(usize::from(g) - 1));
+                    *place.unwrap_or(&mut 0) += 1;
+                }
+            }
             What::Ringing { .. }
             | What::PlatformAnswered {}
             | What::AgentAnswered { .. }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cooee_model::account::{Account, AnswerSource, Outcome, Party, Role};
 use cooee_model::fact::{Refusal, What};
 use cooee_model::ids::CallId;
-use cooee_model::media::StreamStats;
+use cooee_model::media::{Quality, StreamStats};
 use cooee_model::portal::Heard;
 
 use crate::callbacks::OutboxFigures;
@@ -158,8 +158,15 @@ fn facts_become_figures() {
     let from_a = StreamStats { packets: 900, lost: 3, ..StreamStats::default() };
     let from_b = StreamStats { lost: 4, ..StreamStats::default() };
     telemetry.observe(&fact(1, 91, What::Measured { a: from_a, b: from_b }));
+    let fine = Quality { packets: 250, rating_10: Some(932), ..Quality::default() };
+    let poor = Quality { lost: 100, rating_10: Some(450), ..fine };
+    telemetry.observe(&fact(2, 92, What::Sampled { a: fine, b: poor }));
+    telemetry.observe(&fact(2, 93, What::Sampled { a: fine, b: Quality::default() }));
     let text = telemetry.exposition();
     for (series, want) in [
+        ("cooee_rtp_graded_total{leg=\"A\",grade=\"5\"}", 2.0),
+        ("cooee_rtp_graded_total{leg=\"B\",grade=\"1\"}", 1.0),
+        ("cooee_rtp_graded_total{leg=\"B\",grade=\"5\"}", 0.0),
         ("cooee_calls_offered_total{trunk=\"unitalk\"}", 1.0),
         ("cooee_call_attempts_total{trunk=\"b24\"}", 1.0),
         (

@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cooee_model::ids::CallId;
-use cooee_records::cdr::{Cdr, Leg, Media};
+use cooee_records::cdr::{Cdr, Leg, Media, Sample};
 use cooee_records::shown::instant;
 use cooee_store::error::StoreError;
 use cooee_store::query::{Cursor, Filter};
@@ -46,6 +46,7 @@ struct Whole {
     cdr: Cdr,
     legs: Vec<Leg>,
     media: Vec<Media>,
+    quality: Vec<Sample>,
 }
 
 pub(crate) async fn list(
@@ -70,7 +71,8 @@ pub(crate) async fn stored(admin: Admin, call: CallId) -> Result<Response, Probl
     let found = ask(admin, move |store| store.show(call)).await?;
     let hint = "a call is here from a moment after its end; GET /v1/calls lists those that are up";
     let call = found.ok_or_else(|| Problem::not_found("no such call", hint))?;
-    Ok(Json(Whole { cdr: call.cdr, legs: call.legs, media: call.media }).into_response())
+    let cooee_store::query::Call { cdr, legs, media, quality } = call;
+    Ok(Json(Whole { cdr, legs, media, quality }).into_response())
 }
 
 pub(crate) async fn csv(

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use cooee_model::media::MediaEvent;
+use cooee_model::fact::What;
+use cooee_model::media::{MediaEvent, Quality};
 use cooee_signalling::switch::input::Input;
 
 use crate::world::*;
@@ -63,6 +64,24 @@ fn bridged_is_the_later_of_both_ways() {
     w.input(Input::Media(MediaEvent::Forwarded { call, side: Side::A, at: second }));
     w.a(a_asks("BYE", 2, &ok, ""));
     assert_eq!(w.account().times.bridge, Some(second));
+}
+
+#[test]
+fn how_a_call_sounds_is_kept_as_it_was_told() {
+    let mut w = World::new();
+    let (ok, _) = talking(&mut w);
+    let (call, at) = (w.facts[0].call, w.now + Duration::from_secs(5));
+    let a = Quality { packets: 250, rating_10: Some(932), ..Quality::default() };
+    let b = Quality { lost: 9, round_trip_us: Some(40_000), ..a };
+    w.input(Input::Media(MediaEvent::Sampled { call, at, a, b }));
+    let fact = w.facts.last().unwrap();
+    assert_eq!((fact.at, &fact.what), (at, &What::Sampled { a, b }));
+    w.a(a_asks("BYE", 2, &ok, ""));
+    w.assert_clean();
+    // The relay's last word may come when the call is over.
+    let facts = w.facts.len();
+    w.input(Input::Media(MediaEvent::Sampled { call, at, a, b }));
+    assert_eq!(w.facts.len(), facts);
 }
 
 #[test]

@@ -470,6 +470,7 @@ fn what(what: &What) -> &'static str {
         What::PortalLinked { .. } => "PortalLinked",
         What::Amended { .. } => "Amended",
         What::Measured { .. } => "Measured",
+        What::Sampled { .. } => "Sampled",
         What::MediaStarted { .. } => "MediaStarted",
         What::TransferAsked { .. } => "TransferAsked",
         What::TransferEnded { .. } => "TransferEnded",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use cooee_media::error::Error;
 use cooee_media::limits::COMMANDS_WAITING;
+use cooee_media::pace::Wait;
 use cooee_media::pool::Pool;
 use cooee_media::relay::{Relay, RelayConfig};
 use cooee_media::socket;
@@ -131,6 +132,30 @@ fn a_relay_goes_on_where_the_one_before_it_was_cut() {
     assert_eq!(a.recv().0, rtp(8, 4), "another port of B's address does not take its place");
     let (_, b) = world.close(CallId(7));
     assert_eq!((b.packets, b.foreign), (1, 1));
+}
+
+#[test]
+fn however_a_relay_waits_packets_pass_in_order_and_orders_are_carried_out() {
+    let waits = [Wait::Spin(Duration::from_secs(5)), Wait::Tick(Duration::from_millis(1))];
+    for (net, wait) in (92..).zip(waits) {
+        let config = RelayConfig { wait, ..RelayConfig::default() };
+        let world = World::start([20, net], 2, config, vec![Unmeasured]);
+        let (a, b) = (world.peer(10, 4000), world.peer(20, 4000));
+        for round in 0..3_u16 {
+            let call = CallId(round.into());
+            world.open(call, Duration::ZERO);
+            world.name(call, Side::A, a.addr, Latch::Strict);
+            world.name(call, Side::B, b.addr, Latch::Strict);
+            world.settle();
+            let burst: Vec<_> = (0..30).map(|n| rtp(8, round * 100 + n)).collect();
+            burst.iter().for_each(|packet| a.send(packet, world.at(RELAY_PORT_A)));
+            let got: Vec<_> = burst.iter().map(|_| b.recv().0).collect();
+            assert_eq!(got, burst, "{wait:?}");
+            let (from_a, _) = world.close(call);
+            assert_eq!((from_a.packets, from_a.forwarded), (30, 30));
+        }
+        world.assert_balanced();
+    }
 }
 
 #[test]
@@ -262,7 +287,8 @@ fn every_passed_packet_is_measured_and_no_other() {
     let (sender, spans) = channel();
     let ours = sched_getaffinity(Pid::from_raw(0)).unwrap();
     let cpu = (0..CpuSet::count()).find(|cpu| ours.is_set(*cpu).unwrap()).unwrap();
-    let config = RelayConfig { pin_cpus: vec![cpu], spin: Duration::from_micros(100) };
+    let wait = Wait::Spin(Duration::from_micros(100));
+    let config = RelayConfig { pin_cpus: vec![cpu], wait, ..RelayConfig::default() };
     let world = World::start([20, 12], 2, config, vec![Spans(sender)]);
     let (a, b) = (world.peer(10, 4000), world.peer(20, 4000));
     let call = CallId(1);

@@ -78,6 +78,7 @@ impl Call {
             }
             MediaEvent::Pressed { side, event, held, .. } => self.pressed(cx, side, event, held),
             MediaEvent::Silent { .. } => self.media_timed_out(cx),
+            MediaEvent::Sampled { at, a, b, .. } => self.fact(cx, at, What::Sampled { a, b }),
             MediaEvent::Closed { a, b, .. } => {
                 self.fact(cx, cx.now, What::Measured { a, b });
                 self.media_over(cx);

@@ -1,15 +1,17 @@
 //! What is asked of the database.
 
 use cooee_model::ids::FactId;
+use cooee_records::cdr::Sample;
 
-use super::{Ground, account, ended, measured};
+use super::{DAY, Ground, account, ended, measured, sampled};
 use crate::query::{Cursor, Filter, NotACursor};
 use crate::store::Store;
 
 /// A database of ten calls, asked by a connection that cannot write.
 fn ten() -> (Ground, Store) {
     let ground = Ground::new();
-    let facts: Vec<_> = (0..10).map(ended).chain((0..5).map(measured)).collect();
+    let facts: Vec<_> =
+        (0..10).map(ended).chain((0..5).map(measured)).chain((0..5).map(sampled)).collect();
     ground.store().apply(&facts, FactId(1), 30).unwrap();
     let store = Store::open_read_only(&ground.db()).unwrap();
     (ground, store)
@@ -67,6 +69,13 @@ fn one_call_is_shown_with_its_legs_and_media() {
     assert_eq!(call.legs[1].trunk, "vox");
     let media: Vec<_> = call.media.iter().map(|m| (m.side.as_str(), m.packets, m.lost)).collect();
     assert_eq!(media, [("A", 2, 0), ("B", 2, 1)]);
+    let sounded = |s: &Sample| (s.side.clone(), s.t_us, s.rtt_us, s.mos, s.grade);
+    let at_us = DAY.wall / 1000;
+    let expected = [
+        ("A".to_owned(), at_us, None, Some(4.41), Some(5)),
+        ("B".to_owned(), at_us, Some(21_450), None, None),
+    ];
+    assert_eq!(call.quality.iter().map(sounded).collect::<Vec<_>>(), expected);
     assert_eq!(store.show(account(7).id).unwrap().unwrap().media, []);
     assert_eq!(store.show(cooee_model::ids::CallId(1 << 100)).unwrap(), None);
 }

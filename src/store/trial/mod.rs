@@ -12,7 +12,7 @@ use cooee_journal::shared::Position;
 use cooee_model::account::{Account, AnswerSource, LegAccount, Outcome, Party, Role};
 use cooee_model::fact::{Fact, What};
 use cooee_model::ids::{CallId, FactId, Side};
-use cooee_model::media::StreamStats;
+use cooee_model::media::{Quality, StreamStats};
 use cooee_model::moment::Moment;
 use rusqlite::types::Value;
 use tempfile::TempDir;
@@ -77,10 +77,17 @@ fn measured(n: u32) -> Fact {
     Fact { call, seq: 6, at, what: What::Measured { a, b } }
 }
 
+fn sampled(n: u32) -> Fact {
+    let a = Quality { packets: n, jitter_us: 125, rating_10: Some(932), ..Quality::default() };
+    let b = Quality { lost: 1, round_trip_us: Some(21_450), rating_10: None, ..a };
+    let (call, at) = (account(n).id, DAY);
+    Fact { call, seq: 4, at, what: What::Sampled { a, b } }
+}
+
 /// Everything in a database, in a fixed order.
 fn dump(store: &Store) -> Vec<Vec<Value>> {
     let mut rows = Vec::new();
-    for table in ["session", "leg", "media", "sticky_did", "feed"] {
+    for table in ["session", "leg", "media", "quality", "sticky_did", "feed"] {
         let mut statement =
             store.db.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
         let width = statement.column_count();
