@@ -307,6 +307,9 @@ pub(crate) fn media(root: &mut Section<'_>) -> Media {
         section.note("tick_us", "has no effect without `wait = \"eco\"`".to_owned());
     }
     media.busy_poll_us = section.int("busy_poll_us", media.busy_poll_us, 0..=1_000_000);
+    if media.wait != MediaWait::Balanced && media.busy_poll_us > 0 {
+        section.note("busy_poll_us", "has no effect without `wait = \"balanced\"`".to_owned());
+    }
     media.cpus = cpus(&mut section);
     if media.wait == MediaWait::Latency && media.cpus.is_empty() {
         section.note("wait", "`cpus` names no processor for it: others may use its own".to_owned());

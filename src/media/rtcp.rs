@@ -12,27 +12,14 @@ const BLOCK: usize = 24;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     /// A sender's clock when it sent this: the middle 32 bits of its NTP time, units of 1/65536 s.
-    Sent {
-        /// The sender.
-        ssrc: u32,
-        /// That time.
-        clock: u32,
-    },
-    /// What somebody has received of a source.
+    Sent(u32),
+    /// What the answer to such a report says (RFC 3550, 6.4.1).
     Heard(Report),
 }
 
-/// A report block (RFC 3550, 6.4.1).
+/// What a report block says of the way there and back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
-    /// Whose packets.
-    pub(crate) ssrc: u32,
-    /// Packets lost since the report before, of 256.
-    pub(crate) fraction_lost: u8,
-    /// Packets lost in all; negative where more came than were sent.
-    pub(crate) lost: i32,
-    /// Interarrival jitter, ticks of the RTP clock.
-    pub(crate) jitter: u32,
     /// The clock of the last [`Told::Sent`] that came; 0: none has.
     pub(crate) last_clock: u32,
     /// Since then, units of 1/65536 s.
@@ -77,10 +64,8 @@ impl<'a> Iterator for Packets<'a> {
 
 impl<'a> Packet<'a> {
     fn sent(&self) -> Option<Told> {
-        let ssrc = word(self.body, 0)?;
         let (seconds, fraction) = (word(self.body, 4)?, word(self.body, 8)?);
-        let clock = seconds << 16 | fraction >> 16;
-        (self.kind == SR).then_some(Told::Sent { ssrc, clock })
+        (self.kind == SR).then_some(Told::Sent(seconds << 16 | fraction >> 16))
     }
 
     fn blocks(&self) -> impl Iterator<Item = Told> + use<'a> {
@@ -92,16 +77,7 @@ impl<'a> Packet<'a> {
         };
         let blocks = self.body.get(skip..).unwrap_or_default().chunks_exact(BLOCK);
         blocks.take(count).filter_map(|block| {
-            let losses = word(block, 4)?;
-            Some(Told::Heard(Report {
-                ssrc: word(block, 0)?,
-                fraction_lost: (losses >> 24) as u8,
-                // 24 bits with a sign.
-                lost: (losses << 8) as i32 >> 8,
-                jitter: word(block, 12)?,
-                last_clock: word(block, 16)?,
-                since: word(block, 20)?,
-            }))
+            Some(Told::Heard(Report { last_clock: word(block, 16)?, since: word(block, 20)? }))
         })
     }
 }
@@ -122,14 +98,7 @@ mod tests {
         head.chain(words.iter().flat_map(|word| word.to_be_bytes())).collect()
     }
 
-    const HEARD: Report = Report {
-        ssrc: 7,
-        fraction_lost: 64,
-        lost: -2,
-        jitter: 160,
-        last_clock: 0x1234_5678,
-        since: 0x8000,
-    };
+    const HEARD: Report = Report { last_clock: 0x1234_5678, since: 0x8000 };
 
     fn block() -> [u32; 6] {
         [7, 64 << 24 | 0x00ff_fffe, 99, 160, 0x1234_5678, 0x8000]
@@ -143,7 +112,7 @@ mod tests {
         bytes.extend(packet(202, 1, &[1, 0x0100_0000]));
         bytes.extend(packet(RR, 1, &[&[2][..], &block()].concat()));
         let told: Vec<_> = read(&bytes).collect();
-        let sent = Told::Sent { ssrc: 1, clock: 0x5678_9abc };
+        let sent = Told::Sent(0x5678_9abc);
         assert_eq!(told, [sent, Told::Heard(HEARD), Told::Heard(HEARD)]);
     }
 

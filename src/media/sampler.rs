@@ -27,7 +27,7 @@ impl Sampler {
     /// RTCP was passed on to this peer.
     pub(crate) fn passed(&mut self, compound: &[u8], at_ns: u64) {
         for told in rtcp::read(compound) {
-            if let Told::Sent { clock, .. } = told
+            if let Told::Sent(clock) = told
                 && let Some(place) = self.passed.get_mut(self.next)
             {
                 *place = Some((clock, at_ns));

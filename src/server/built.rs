@@ -52,11 +52,66 @@ impl Built {
             ("media.busy_poll_us", self.media.busy_poll_us == media.busy_poll_us),
             ("media.wait", self.media.wait == media.wait),
             ("media.cpus", self.media.cpus == media.cpus),
+            ("media.quality_interval_s", self.media.quality_interval_s == media.quality_interval_s),
             ("log.format", self.log_json == loaded.log.json),
             ("node.id", self.node.id == node.id),
             ("node.data_dir", self.node.data_dir == node.data_dir),
             ("node.journal_dir", self.node.journal_dir == node.journal_dir),
         ];
         pairs.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use cooee_config::secrets::Surroundings;
+
+    use super::*;
+
+    fn with(media: &str) -> Loaded {
+        let text = format!(
+            r#"
+            version = 1
+            [sip]
+            bind = ["udp:192.0.2.2:5060"]
+            advertise = "192.0.2.2"
+            [media]
+            bind = "192.0.2.2"
+            {media}
+            [caller_id]
+            default = "+61255501234"
+            [[did]]
+            number = "+61255501234"
+            owned = true
+            [[trunk]]
+            name = "a"
+            profile = "generic-ip-trunk"
+            allow = ["192.0.2.1"]
+            peers = ["udp:192.0.2.1"]
+            [[route]]
+            role = "agent-leg"
+            chain = ["trunk:a"]
+            "#
+        );
+        let around = Surroundings::new(Path::new("."), |_| None);
+        cooee_config::load_str(&text, "cooee.toml", &around).unwrap()
+    }
+
+    #[test]
+    fn what_the_relay_was_begun_with_needs_a_restart_to_change() {
+        let built = Built::of(&with(""));
+        assert_eq!(built.differing(&with("media_timeout_s = 9")), [""; 0]);
+        for (media, keys) in [
+            ("wait = \"latency\"\ncpus = [0]", &["media.wait", "media.cpus"][..]),
+            ("wait = \"eco\"\ntick_us = 300", &["media.wait"]),
+            ("busy_poll_us = 50", &["media.busy_poll_us"]),
+            ("quality_interval_s = 10", &["media.quality_interval_s"]),
+        ] {
+            assert_eq!(built.differing(&with(media)), keys, "{media}");
+        }
+        let eco = |tick_us| with(&format!("wait = \"eco\"\ntick_us = {tick_us}"));
+        assert_eq!(Built::of(&eco(200)).differing(&eco(300)), ["media.wait"]);
     }
 }
